@@ -1,0 +1,72 @@
+"""What a run was made of: versions, machine, and the hashes of the model and the seed file."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from isheep.errors import UserError
+from isheep.files import sha256_file
+from isheep.recipe import Recipe, locate
+
+PACKAGES = ("isheep", "torch", "transformers", "trl", "peft", "datasets", "lm_eval")
+
+_SUFFIXES = {".safetensors", ".bin", ".json", ".model", ".jinja", ".tiktoken"}
+_NAMES = {"vocab.txt", "merges.txt"}
+
+
+def versions() -> dict[str, str | None]:
+    """Version of Python and of each package that decides what a run produces; None where it is not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """Platform, CPU count and memory in bytes."""
+    return {
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+    }
+
+
+def model_hashes(recipe: Recipe) -> dict[str, str]:
+    """File name -> SHA-256 of the weights, tokenizer and configuration; empty when the model is not a local folder."""
+    folder = locate(recipe.model.path)
+    if not folder.is_dir():
+        return {}
+    files = (file for file in sorted(folder.iterdir()) if file.suffix in _SUFFIXES or file.name in _NAMES)
+    return {file.name: sha256_file(file) for file in files if file.is_file()}
+
+
+def seed_hash(recipe: Recipe) -> str | None:
+    """SHA-256 of the seed file, None where there is none."""
+    file = locate(recipe.seeds.path)
+    return sha256_file(file) if file.is_file() else None
+
+
+def refuse_changed_inputs(manifest: dict[str, Any], recipe: Recipe) -> None:
+    """Raises UserError naming the model file or the seed file that is not what it was when the run began."""
+    before: dict[str, str] = manifest["model"]
+    now = model_hashes(recipe)
+    folder = locate(recipe.model.path)
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            _refuse(folder / name, "is new" if name not in before else "changed" if name in now else "is gone")
+    seed = seed_hash(recipe)
+    if manifest["seeds"] != seed:
+        _refuse(locate(recipe.seeds.path), "changed" if seed else "is gone")
+
+
+def _refuse(file: Path, what: str) -> None:
+    raise UserError(
+        str(file), f"{what} since the run began.", "Put the old file back, or start a new run with another --dir."
+    )

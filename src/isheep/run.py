@@ -1,0 +1,270 @@
+"""The run directory: the only module (with its parts lock, manifest, table and files) that writes or reads it.
+
+State is what the directory says; there is no other.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
+from types import TracebackType
+from typing import Any, Literal, Self, overload
+
+from isheep.errors import StageError, UserError
+from isheep.files import read_json, storable, sync, write_atomic, write_json
+from isheep.lock import Lock, is_held
+from isheep.manifest import machine, model_hashes, refuse_changed_inputs, seed_hash, versions
+from isheep.recipe import Recipe, difference, dump_recipe, load_recipe
+from isheep.records import TABLES, Assessment, Instruction, Response, Selection
+from isheep.table import DONE, Table
+
+logger = logging.getLogger(__name__)
+
+State = Literal["running", "interrupted", "failed", "finished"]
+
+RECIPE, MANIFEST, LOCK = "recipe.yaml", "manifest.json", "lock"
+_FIRST_FILES = {LOCK, RECIPE + ".tmp"}
+"""All that a run killed in its first moments leaves: still ours, not a foreign directory."""
+_ITERATION = re.compile(r"iteration-(\d{2,})")
+
+
+class Iteration:
+    """One `iteration-NN` folder: a table for each stage, JSON documents, the training set and the adapter."""
+
+    def __init__(self, run: Run, number: int) -> None:
+        self.number = number
+        self.path = run.directory / f"iteration-{number:02d}"
+        self._writable = run.writable
+        self._closings = (run.directory / DONE, self.path / DONE)
+        self._tables: dict[str, Table[Any]] = {}
+
+    @overload
+    def table(self, name: Literal["instructions"]) -> Table[Instruction]: ...
+    @overload
+    def table(self, name: Literal["responses"]) -> Table[Response]: ...
+    @overload
+    def table(self, name: Literal["assessments"]) -> Table[Assessment]: ...
+    @overload
+    def table(self, name: Literal["selection"]) -> Table[Selection]: ...
+    @overload
+    def table(self, name: str) -> Table[Any]: ...
+
+    def table(self, name: str) -> Table[Any]:
+        """The table of that name (a key of `records.TABLES`): the same object each time."""
+        if name not in self._tables:
+            self._tables[name] = Table(self.path / name, TABLES[name], writable=self._writable, closings=self._closings)
+        return self._tables[name]
+
+    def write_json(self, name: str, data: Any) -> None:
+        """Writes `name` (`scores.json`, `health.json`, `train.json` ...) atomically; not finite numbers become null."""
+        self._must_own()
+        write_json(self.path / name, data)
+
+    def read_json(self, name: str) -> Any | None:
+        """The document, None where there is none (or where it does not read, with a warning: set aside and redone)."""
+        return read_json(self.path / name, writable=self._writable)
+
+    @property
+    def training_set_path(self) -> Path:
+        """What the SFT saw: JSON lines in the messages format."""
+        return self.path / "training-set.jsonl"
+
+    def write_training_set(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Writes one JSON object a line, all lines or none."""
+        self._must_own()
+        lines = (storable(json.dumps(row, ensure_ascii=False, allow_nan=False)) + "\n" for row in rows)
+        write_atomic(self.training_set_path, "".join(lines).encode())
+
+    @property
+    def adapter_path(self) -> Path:
+        """The PEFT checkpoint that the iteration trained."""
+        return self.path / "adapter"
+
+    @contextmanager
+    def new_adapter(self) -> Iterator[Path]:
+        """A fresh folder to save a checkpoint into; it takes its place at `adapter_path` when the block ends well."""
+        self._must_own()
+        self.path.mkdir(parents=True, exist_ok=True)
+        for leftover in self.path.glob("adapter.*.tmp"):
+            rmtree(leftover)
+        folder = Path(mkdtemp(prefix="adapter.", suffix=".tmp", dir=self.path))
+        folder.chmod(0o755)
+        yield folder
+        for file in (*folder.rglob("*"), folder):
+            sync(file)
+        if self.adapter_path.exists():
+            rmtree(self.adapter_path)
+        folder.rename(self.adapter_path)
+        sync(self.path)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every stage of the iteration has ended."""
+        return (self.path / DONE).is_file()
+
+    def close(self, summary: Mapping[str, Any] | None = None) -> None:
+        """Writes done.json, after everything else."""
+        self.write_json(DONE, {"iteration": self.number, "ended": _now(), **(summary or {})})
+
+    def _must_own(self) -> None:
+        if not self._writable:
+            raise ValueError(f"{self.path} is open for reading only")
+
+
+class Run:
+    """A run directory, either owned (`create_or_resume`, a context manager that holds the lock) or read (`read`)."""
+
+    def __init__(self, directory: Path, recipe: Recipe, lock: Lock | None) -> None:
+        self.directory = directory
+        self.recipe = recipe
+        self.writable = lock is not None
+        self._lock = lock
+        self._iterations: dict[int, Iteration] = {}
+
+    @classmethod
+    def create_or_resume(cls, directory: Path, recipe: Recipe) -> Self:
+        """Owns the directory: a new one is made, parents too; a run of the same recipe goes on.
+
+        Every table that is there is looked through, so that what does not read is named at once and redone.
+
+        Raises:
+            UserError: not writable, foreign, held by a live process, of another recipe, or its model or seed file
+                changed since it began.
+        """
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            _refuse_foreign(directory)
+            lock = Lock(directory / LOCK)
+        except OSError as error:
+            raise UserError(
+                str(directory), f"cannot be written ({error.strerror}).", "Give another --dir or mend the rights."
+            ) from None
+        try:
+            run = cls(directory, recipe, lock)
+            run._begin()
+        except BaseException:
+            lock.release()
+            raise
+        return run
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Opens a run for looking only, whether or not a process holds it. Raises UserError where there is no run."""
+        file = directory / RECIPE
+        if not file.is_file():
+            raise UserError(str(directory), f"is not a run (it has no {RECIPE}).", "Give the --dir of `isheep run`.")
+        return cls(directory, load_recipe(str(file)), None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Gives the lock up; the run can be read from then on, not written."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+            self.writable = False
+            self._iterations.clear()
+
+    def iteration(self, number: int) -> Iteration:
+        """The iteration of that number (0 is the untouched base); its folder appears when something is written."""
+        if number not in self._iterations:
+            self._iterations[number] = Iteration(self, number)
+        return self._iterations[number]
+
+    def iterations(self) -> list[Iteration]:
+        """The iterations that have begun, in order."""
+        matches = (_ITERATION.fullmatch(path.name) for path in self.directory.iterdir() if path.is_dir())
+        return [self.iteration(number) for number in sorted(int(match[1]) for match in matches if match)]
+
+    def state(self) -> State:
+        """What the directory says: a live owner, a done.json, a last command that failed, or none of these."""
+        if is_held(self.directory / LOCK):
+            return "running"
+        if (self.directory / DONE).is_file():
+            return "finished"
+        commands = (self.read_json(MANIFEST) or {}).get("commands", [])
+        return "failed" if commands and commands[-1]["outcome"] == "failed" else "interrupted"
+
+    def note_command(self, argv: Sequence[str]) -> None:
+        """Adds a command to manifest.json, with its start and, where they differ from the first, the versions."""
+        manifest = self._manifest()
+        command: dict[str, Any] = {"argv": list(argv), "started": _now(), "ended": None, "outcome": None, "message": ""}
+        now = versions()
+        if now != manifest["versions"]:
+            changed = {name: now[name] for name in now if now[name] != manifest["versions"].get(name)}
+            logger.warning("the run began with other versions; now %s", changed)
+            command["versions"] = changed
+        manifest["commands"].append(command)
+        write_json(self.directory / MANIFEST, manifest)
+
+    def note_end(self, outcome: Literal["finished", "interrupted", "failed"], message: str = "") -> None:
+        """Completes the last command in manifest.json."""
+        manifest = self._manifest()
+        manifest["commands"][-1].update(ended=_now(), outcome=outcome, message=message)
+        write_json(self.directory / MANIFEST, manifest)
+
+    def finish(self, summary: Mapping[str, Any] | None = None) -> None:
+        """Writes the run's done.json: the loop has reached its end."""
+        write_json(self.directory / DONE, {"ended": _now(), **(summary or {})})
+
+    def read_json(self, name: str) -> Any | None:
+        """A document at the top of the run directory, None where there is none."""
+        return read_json(self.directory / name, writable=self.writable)
+
+    def _begin(self) -> None:
+        file = self.directory / RECIPE
+        if file.is_file():
+            lines = difference(load_recipe(str(file)), self.recipe)
+            if lines:
+                raise UserError(
+                    str(self.directory),
+                    "was begun with other settings:\n" + "\n".join(f"  {line}" for line in lines) + "\n",
+                    "Resume it with the same settings, or give another --dir.",
+                )
+        else:
+            write_atomic(file, dump_recipe(self.recipe).encode())
+        manifest = self.read_json(MANIFEST)
+        if manifest is None:
+            inputs = {"model": model_hashes(self.recipe), "seeds": seed_hash(self.recipe)}
+            start: dict[str, Any] = {"versions": versions(), "machine": machine(), **inputs, "commands": []}
+            write_json(self.directory / MANIFEST, start)
+        else:
+            refuse_changed_inputs(manifest, self.recipe)
+        for iteration in self.iterations():
+            for name in TABLES:
+                iteration.table(name).parts()
+
+    def _manifest(self) -> dict[str, Any]:
+        manifest: dict[str, Any] | None = self.read_json(MANIFEST)
+        if manifest is None:
+            raise StageError(f"{self.directory / MANIFEST}: is gone. Start the same command again to write a new one.")
+        return manifest
+
+
+def _refuse_foreign(directory: Path) -> None:
+    if (directory / RECIPE).is_file():
+        return
+    foreign = sorted(path.name for path in directory.iterdir() if path.name not in _FIRST_FILES)
+    if foreign:
+        raise UserError(
+            str(directory),
+            f"is not a run (it has no {RECIPE}) and not empty (`{foreign[0]}`).",
+            "Give a new or an empty --dir.",
+        )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
