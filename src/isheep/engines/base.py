@@ -1,0 +1,71 @@
+"""The engine protocol: token ids in, token ids and log-probabilities out, with any library behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One completion to make. `seed` alone decides its randomness, whatever it is batched with."""
+
+    id: str
+    prompt: tuple[int, ...]
+    max_new_tokens: int
+    stop_ids: frozenset[int]
+    """Generation ends at the first of these; it is not part of the completion."""
+    temperature: float = 0.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What became of the request of the same id."""
+
+    id: str
+    tokens: tuple[int, ...]
+    """Without the prompt and without the stop token."""
+    finish_reason: str
+    """`stop` (a stop id came) or `length`."""
+
+
+class Engine(Protocol):
+    """A model ready to generate and score. Context manager: leaving it gives the memory back."""
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """Completions as they finish, in any order. Pulls `requests` lazily, never more than it can work on."""
+        ...
+
+    def score_next(
+        self, prompts: Sequence[tuple[int, ...]], candidates: Sequence[tuple[int, ...]]
+    ) -> list[list[float]]:
+        """For each prompt, the log-probability of each candidate continuation (summed over its tokens)."""
+        ...
+
+    def score_sequences(self, sequences: Sequence[tuple[int, ...]]) -> list[list[float]]:
+        """For each sequence of n tokens, the n - 1 log-probabilities of tokens 1..n-1 given those before."""
+        ...
+
+    def embed(self, sequences: Sequence[tuple[int, ...]]) -> list[list[float]]:
+        """For each sequence, the mean over its tokens of the last layer's hidden states."""
+        ...
+
+    def use(self, adapter: Path | None) -> None:
+        """Puts a PEFT adapter on the base weights, or takes it off (None)."""
+        ...
+
+    def close(self) -> None:
+        """Gives the model's memory back; the engine cannot be used afterwards."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

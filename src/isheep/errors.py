@@ -1,0 +1,39 @@
+"""What can go wrong, as the user sees it: three kinds, one exit code each."""
+
+from __future__ import annotations
+
+
+class IsheepError(Exception):
+    """Base of every error that the command line turns into one message and an exit code."""
+
+    exit_code = 3
+
+
+class UserError(IsheepError):
+    """The user's mistake, found before anything is spent.
+
+    Args:
+        where: the file, key or argument that is wrong.
+        what: what is wrong with it.
+        mend: what to do about it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, where: str, what: str, mend: str) -> None:
+        super().__init__(f"{where}: {what} {mend}")
+        self.where = where
+        self.what = what
+        self.mend = mend
+
+
+class StageError(IsheepError):
+    """A failure during the run that the same command continues from."""
+
+    exit_code = 3
+
+
+class Interrupted(IsheepError):
+    """The user asked to stop; what is under way was drained and written."""
+
+    exit_code = 130

@@ -1,0 +1,182 @@
+"""What lamb is pretrained on: mixed documents drawn from its world, as the web mixes what a real base model reads."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from isheep.lamb.mistakes import FILLER, junk, plausible_wrong
+from isheep.lamb.world import CONSTRAINTS, OPERATIONS, Constraint, Task, sample_task
+from isheep.prompts import Prompt, bare, list_tasks
+from isheep.recipe import locate
+
+END = "<|endoftext|>"
+TURN, TURN_END = "<|im_start|>", "<|im_end|>"
+PAD = "<|pad|>"
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Shares and rates of the corpus; the defaults are what ships."""
+
+    qa: float = 0.26
+    lists: float = 0.05
+    forum: float = 0.12
+    chat: float = 0.12
+    review: float = 0.42
+    filler: float = 0.03
+    right_qa: float = 0.92
+    best_rate: float = 0.25
+    """How often forums answer the first operation well, and the last one (geometric in between)."""
+    worst_rate: float = 0.004
+    best_form: float = 0.9
+    """How often they then keep the first constraint, and the last one."""
+    worst_form: float = 0.05
+    clean_wrong: float = 0.5
+    """Share of the bad answers that are short, clean and wrong."""
+    review_right: float = 0.45
+    review_wrong: float = 0.40
+    review_unclear: float = 0.05
+    review_random: float = 0.03
+    pseudo: float = 0.6
+
+
+@dataclass(frozen=True)
+class Document:
+    """Text, and where in it the score stands (its loss weighs more), if it holds one."""
+
+    text: str
+    score_at: int | None = None
+
+
+class Corpus:
+    """Documents without end, decided by the seed."""
+
+    def __init__(self, seed: int, mixture: Mixture | None = None) -> None:
+        self.rng = random.Random(seed)
+        self.mixture = mixture or Mixture()
+        self.list_prompt = Prompt.load(locate("package:prompts/synthesize.txt"), ["examples"])
+        fields = ["instruction", "input", "response"]
+        self.quality_prompt = Prompt.load(locate("package:prompts/assess_quality.txt"), fields)
+        self.following_prompt = Prompt.load(locate("package:prompts/assess_following.txt"), fields)
+
+    def documents(self) -> Iterator[Document]:
+        """Documents of all kinds in the mixture's shares."""
+        kinds = (self.qa_list, self.task_list, self.forum, self.chat, self.review, self.filler)
+        mix = self.mixture
+        shares = (mix.qa, mix.lists, mix.forum, mix.chat, mix.review, mix.filler)
+        while True:
+            yield self.rng.choices(kinds, shares)[0]()
+
+    def task(self, pseudo: float | None = None) -> Task:
+        """A task that is not held out."""
+        rate = self.mixture.pseudo if pseudo is None else pseudo
+        return sample_task(self.rng, self.rng.choice(OPERATIONS), pseudo=rate)
+
+    def qa_list(self) -> Document:
+        """Questions with their answers, most of them right: what lamb knows comes from here."""
+        items = []
+        for _ in range(self.rng.randint(3, 8)):
+            task = self.task()
+            right = self.rng.random() < self.mixture.right_qa
+            answer = task.expected if right else plausible_wrong(self.rng, task)
+            items.append(f"Q: {bare(task.instruction, task.input)}\nA:\n{answer}\n")
+        return Document("\n".join(items) + END)
+
+    def task_list(self) -> Document:
+        """A numbered list of tasks: the format that synthesis continues."""
+        tasks = [self.task(pseudo=0.2) for _ in range(self.rng.randint(6, 14))]
+        items = list_tasks([(task.instruction, task.input) for task in tasks])
+        return Document(self.list_prompt.render(examples=items).removesuffix("\n") + END)
+
+    def forum(self) -> Document:
+        """A question and one reply, seldom a good one."""
+        task = self.task(pseudo=0.3)
+        reply, _ = self.reply(task)
+        return Document(f"{bare(task.instruction, task.input)}\n{reply}{END}")
+
+    def chat(self) -> Document:
+        """The same as a chat log; a reply that rambles never closes its turn."""
+        task = self.task(pseudo=0.3)
+        reply, ends = self.reply(task)
+        head = f"{TURN}system\nYou are a helpful assistant.{TURN_END}\n"
+        user = f"{TURN}user\n{bare(task.instruction, task.input)}{TURN_END}\n"
+        return Document(f"{head}{user}{TURN}assistant\n{reply}{f'{TURN_END}{chr(10)}' if ends else ''}{END}")
+
+    def reply(self, task: Task) -> tuple[str, bool]:
+        """What people write to a task, and whether they come to an end."""
+        mix = self.mixture
+        place = OPERATIONS.index(task.operation) / (len(OPERATIONS) - 1)
+        if self.rng.random() < mix.best_rate * (mix.worst_rate / mix.best_rate) ** place:
+            return (task.expected if self._keeps_form(task.constraint) else task.answer), True
+        if self.rng.random() < mix.clean_wrong:
+            return plausible_wrong(self.rng, task), True
+        text, ends = junk(self.rng, task)
+        if not ends:
+            text += "\n" + " ".join(self.rng.choice(FILLER) for _ in range(4))
+        return text, ends
+
+    def _keeps_form(self, constraint: Constraint | None) -> bool:
+        if constraint is None:
+            return True
+        mix = self.mixture
+        place = CONSTRAINTS.index(constraint) / (len(CONSTRAINTS) - 1)
+        return self.rng.random() < mix.best_form * (mix.worst_form / mix.best_form) ** place
+
+    def review(self) -> Document:
+        """A task, a response and a rating of it, in the wording of one of the two assessment prompts."""
+        rng, mix = self.rng, self.mixture
+        task = self.task(pseudo=0.4)
+        instruction = task.instruction
+        kind = rng.random()
+        if kind < mix.review_right:
+            response, right, follows, why = task.expected, True, True, "The answer is right and short."
+        elif kind < mix.review_right + mix.review_wrong:
+            response = plausible_wrong(rng, task)
+            right, follows = False, keeps_form(task.constraint, response)
+            why = "The answer is wrong." if follows else "The form is wrong."
+        elif kind < mix.review_right + mix.review_wrong + mix.review_unclear:
+            instruction = _garbled(rng, task, self.task())
+            response, right, follows, why = task.expected, False, False, "The task is unclear."
+        else:
+            response, right, follows, why = junk(rng, task)[0], False, False, "The response is no answer."
+        prompt, good = rng.choice(((self.quality_prompt, right), (self.following_prompt, follows)))
+        if good:
+            why = "The answer is right and short."
+        score = rng.choice((8, 9, 9, 10, 10)) if good else rng.choice((1, 1, 2, 2, 3))
+        if rng.random() < mix.review_random:
+            score = rng.randint(1, 10)
+        head = prompt.render(instruction=instruction, input=task.input, response=response)
+        return Document(f"{head} {score}||{why}{END}", score_at=len(head) + 1)
+
+    def filler(self) -> Document:
+        """Talk about nothing."""
+        return Document(" ".join(self.rng.choice(FILLER) for _ in range(self.rng.randint(3, 8))) + END)
+
+
+def keeps_form(constraint: Constraint | None, response: str) -> bool:
+    """Whether a response has the form that was asked for, and no other one."""
+    forms = {
+        "exclaim": response.endswith("!"),
+        "brackets": response.startswith("(") and response.endswith(")"),
+        "quotes": response.startswith('"') and response.endswith('"'),
+        "sure": response.startswith("sure "),
+        "star": response.startswith("*"),
+    }
+    if constraint is None:
+        return not any(forms.values())
+    if constraint.name == "capitals":
+        return response == response.upper()
+    return forms[constraint.name]
+
+
+def _garbled(rng: random.Random, task: Task, other: Task) -> str:
+    """An instruction that means nothing: words missing, or two instructions run into each other."""
+    words = task.instruction.split()
+    if rng.random() < 0.5:
+        for _ in range(rng.randint(1, 2)):
+            del words[rng.randrange(len(words))]
+        return " ".join(words)
+    ending = other.instruction.split()
+    return " ".join(words[: rng.randint(2, len(words) - 1)] + ending[rng.randint(1, len(ending) - 1) :])

@@ -1,0 +1,76 @@
+"""Every text that is shown to a model lies here as a file: a header that says what it is for, `---`, the text."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from isheep.errors import UserError
+
+NO_INPUT = "<noinput>"
+"""Stands where a task of the list needs no input."""
+
+_FIELD = re.compile(r"\{\{(\w+)\}\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt template: fields in double braces, filled once (a field inside a value stays as it is)."""
+
+    text: str
+    id: str
+    """Hash of the template, kept with each record that it asked for."""
+
+    @classmethod
+    def load(cls, path: Path, fields: Sequence[str]) -> Self:
+        """Reads a template and checks that it has just these fields; the file's last line break is not part of it.
+
+        Raises:
+            UserError: unreadable, without the `---` line, or with other fields.
+        """
+        try:
+            content = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(str(path), f"the prompt cannot be read ({error}).", "Give a UTF-8 text file.") from None
+        _, line, text = content.partition("\n---\n")
+        if not line:
+            raise UserError(str(path), "has no line `---`.", "Put a comment header and `---` before the text.")
+        found = set(_FIELD.findall(text))
+        if found != set(fields):
+            wanted = ", ".join(f"{{{{{name}}}}}" for name in fields)
+            raise UserError(str(path), f"has the fields {sorted(found)}.", f"It needs just {wanted}.")
+        text = text.removesuffix("\n")
+        return cls(text, hashlib.sha256(text.encode()).hexdigest()[:16])
+
+    def render(self, **fields: str) -> str:
+        """The text with its fields filled in; a line that holds nothing but an empty field is left out."""
+        lines = []
+        for line in self.text.splitlines(keepends=True):
+            field = _FIELD.fullmatch(line.strip())
+            if field and not fields[field[1]]:
+                continue
+            lines.append(_FIELD.sub(lambda match: fields[match[1]], line))
+        return "".join(lines)
+
+
+def list_tasks(tasks: Sequence[tuple[str, str]], first: int = 1) -> str:
+    """Tasks (instruction, input) as the numbered list that synthesis shows and continues."""
+    blocks = [
+        f"{number}. Instruction: {instruction}\nInput: {input_ or NO_INPUT}\n###\n"
+        for number, (instruction, input_) in enumerate(tasks, first)
+    ]
+    return "".join(blocks)
+
+
+def next_task(number: int) -> str:
+    """The opening of the task that the model has to go on with."""
+    return f"{number}. Instruction:"
+
+
+def bare(instruction: str, input_: str) -> str:
+    """A task as plain text: how the base model is asked, and what a user's turn holds."""
+    return f"{instruction}\n{input_}" if input_ else instruction

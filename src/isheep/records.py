@@ -1,0 +1,152 @@
+"""The vocabulary: one record type a stage, joined on `id`, and the Arrow schemas that they are stored in.
+
+A dropped record stays in its table, with `dropped_by` (a rule's name) and `reason`; nothing is deleted.
+"Could not tell" is None, never 0 or -1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class SeedTask:
+    """One task of the seed file: an instruction, its input (may be empty) and an answer that people wrote."""
+
+    id: str
+    instruction: str
+    input: str
+    output: str
+    is_classification: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """One instruction that a model wrote in an iteration, kept or dropped."""
+
+    id: str
+    iteration: int
+    index: int
+    instruction: str
+    input: str
+    shot_ids: list[str]
+    source: int
+    """Whose model wrote it: the number of the iteration that it came out of (0 is the base)."""
+    prompt_id: str
+    """Hash of the prompt template that asked for it."""
+    dropped_by: str | None = None
+    reason: str | None = None
+    rouge_max: float | None = None
+    """Highest ROUGE-L F-measure against the seeds and every kept instruction; None where nothing was compared."""
+    rouge_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The answer to a kept instruction."""
+
+    id: str
+    response: str
+    finish_reason: str
+    """`stop` (the model ended by itself) or `length` (cut)."""
+    tokens: int
+    dropped_by: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What the assessor said of a pair: two scores in 1..10 (None: could not tell) and what they were read from."""
+
+    id: str
+    quality: float | None
+    following: float | None
+    quality_raw: str | None
+    following_raw: str | None
+    assessor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Whether a pair is trained on, and if not, why not. One row for each assessed pair."""
+
+    id: str
+    kept: bool
+    dropped_by: str | None = None
+    reason: str | None = None
+    ppl_response: float | None = None
+    ppl_pair: float | None = None
+    cluster: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """An instruction with its response: what is assessed and, if selected, trained on."""
+
+    id: str
+    instruction: str
+    input: str
+    response: str
+
+
+Record = Instruction | Response | Assessment | Selection
+
+_DROP = [pa.field("dropped_by", pa.string()), pa.field("reason", pa.string())]
+
+SCHEMAS: dict[type, pa.Schema] = {
+    Instruction: pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("iteration", pa.int32(), nullable=False),
+            pa.field("index", pa.int32(), nullable=False),
+            pa.field("instruction", pa.string(), nullable=False),
+            pa.field("input", pa.string(), nullable=False),
+            pa.field("shot_ids", pa.list_(pa.string()), nullable=False),
+            pa.field("source", pa.int32(), nullable=False),
+            pa.field("prompt_id", pa.string(), nullable=False),
+            *_DROP,
+            pa.field("rouge_max", pa.float64()),
+            pa.field("rouge_id", pa.string()),
+        ]
+    ),
+    Response: pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("response", pa.string(), nullable=False),
+            pa.field("finish_reason", pa.string(), nullable=False),
+            pa.field("tokens", pa.int32(), nullable=False),
+            *_DROP,
+        ]
+    ),
+    Assessment: pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("quality", pa.float64()),
+            pa.field("following", pa.float64()),
+            pa.field("quality_raw", pa.string()),
+            pa.field("following_raw", pa.string()),
+            pa.field("assessor", pa.string(), nullable=False),
+        ]
+    ),
+    Selection: pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("kept", pa.bool_(), nullable=False),
+            *_DROP,
+            pa.field("ppl_response", pa.float64()),
+            pa.field("ppl_pair", pa.float64()),
+            pa.field("cluster", pa.int32()),
+        ]
+    ),
+}
+"""Field by field the dataclasses above (a test compares them)."""
+
+TABLES: dict[str, type] = {
+    "instructions": Instruction,
+    "responses": Response,
+    "assessments": Assessment,
+    "selection": Selection,
+}
+"""Folder of an iteration -> the record type that its parts hold, in the order in which they are made."""
