@@ -200,6 +200,7 @@ class Run:
 
     def note_command(self, argv: Sequence[str]) -> None:
         """Adds a command to manifest.json, with its start and, where they differ from the first, the versions."""
+        self._must_own()
         manifest = self._manifest()
         command: dict[str, Any] = {"argv": list(argv), "started": _now(), "ended": None, "outcome": None, "message": ""}
         now = versions()
@@ -212,12 +213,14 @@ class Run:
 
     def note_end(self, outcome: Literal["finished", "interrupted", "failed"], message: str = "") -> None:
         """Completes the last command in manifest.json."""
+        self._must_own()
         manifest = self._manifest()
         manifest["commands"][-1].update(ended=_now(), outcome=outcome, message=message)
         write_json(self.directory / MANIFEST, manifest)
 
     def finish(self, summary: Mapping[str, Any] | None = None) -> None:
         """Writes the run's done.json: the loop has reached its end."""
+        self._must_own()
         write_json(self.directory / DONE, {"ended": _now(), **(summary or {})})
 
     def read_json(self, name: str) -> Any | None:
@@ -246,6 +249,10 @@ class Run:
         for iteration in self.iterations():
             for name in TABLES:
                 iteration.table(name).parts()
+
+    def _must_own(self) -> None:
+        if not self.writable:
+            raise ValueError(f"{self.directory} is open for reading only")
 
     def _manifest(self) -> dict[str, Any]:
         manifest: dict[str, Any] | None = self.read_json(MANIFEST)

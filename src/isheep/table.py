@@ -71,10 +71,10 @@ class Table(Generic[R]):
             pa.array([_clean(getattr(record, field.name)) for record in records], type=field.type)
             for field in self._schema
         ]
+        table = pa.Table.from_arrays(columns, schema=self._schema)
         sink = pa.BufferOutputStream()
-        pq.write_table(
-            pa.Table.from_arrays(columns, schema=self._schema), sink, compression="zstd", write_page_checksum=True
-        )
+        # Statistics would repeat the longest texts, outside what the checksums guard.
+        pq.write_table(table, sink, compression="zstd", write_page_checksum=True, write_statistics=False)
         write_atomic(self._part(count), sink.getvalue().to_pybytes())
         self._known = (count + 1, False)
 
@@ -193,7 +193,7 @@ class Table(Generic[R]):
             hashes, names = None, []
         if hashes is not None and names == [self._part(index).name for index in range(len(hashes))]:
             return hashes
-        if data is not None:
+        if data is not None or (self._writable and path.exists()):
             logger.warning("%s does not list the parts of a table%s", path, "; set aside" if self._writable else "")
         if self._writable:
             if path.exists():
