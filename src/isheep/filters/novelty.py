@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,12 +24,14 @@ _TOKEN = re.compile(r"[a-z0-9]+")
 _UNKNOWN = 0
 """Code of a token that no text of the pool holds; it matches nothing."""
 _CODE_POINTS = 0x110000
+_SINGLY = 8
+"""So many candidates are compared one by one, which mostly settles it; the rest in batches, cheaper for each."""
 _BATCH = 256
-_TWICE_AND_SLACK = 2 * (1 + 1e-9)
+_HALF_LESS_SLACK = (1 - 1e-9) / 2
 """F is 2 common / (m + n); the slack, far below the gap between two F-measures, covers the rounding of any formula."""
 
 Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
+Number = TypeVar("Number", float, Floats)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +47,10 @@ def tokenize(text: str) -> list[str]:
     return _TOKEN.findall(text.lower())
 
 
-def f_measure(common: Integers, length: int, lengths: Integers) -> Floats:
-    """rouge_score's formula, operation by operation, for subsequences of `common` tokens; 0 where there is none."""
-    precision, recall = common / length, common / lengths
-    f = np.zeros(len(common))
-    np.divide(2 * precision * recall, precision + recall, out=f, where=common > 0)
-    return f
+def f_measure(common: Number, length: float, other: Number) -> Number:
+    """rouge_score's formula, operation by operation, for texts with `common` > 0 tokens in the same order."""
+    precision, recall = common / length, common / other
+    return 2 * precision * recall / (precision + recall)
 
 
 class Novelty:
@@ -65,7 +66,7 @@ class Novelty:
         self._ids: list[str] = []
         self._codes: dict[str, int] = {}
         self._sequences: list[str | list[int]] = []
-        self._lengths: Integers = np.empty(1024, dtype=np.int64)
+        self._lengths: Floats = np.empty(1024)
         self._postings: dict[Hashable, array[int]] = {}
 
     def __len__(self) -> int:
@@ -92,14 +93,12 @@ class Novelty:
             return None
         sequence = _sequence([self._codes.get(token, _UNKNOWN) for token in tokens])
         bounds = self._bounds(tokens)
-        best = self._best(sequence, np.array([bounds.argmax()]))
-        if best[0] == 0:
+        if not bounds.any():
             return Match(0.0, self._ids[0])
-        rest = np.flatnonzero(bounds >= best[0])
-        rest = rest[np.argsort(-bounds[rest])]
-        for start in range(0, len(rest), _BATCH):
-            batch = rest[start : start + _BATCH]
-            if bounds[batch[0]] < best[0]:
+        best = self._best(sequence, [int(bounds.argmax())])
+        rest = np.flatnonzero(bounds >= best[0] * _HALF_LESS_SLACK)
+        for batch in _batches(rest[np.argsort(-bounds[rest])].tolist()):
+            if bounds[batch[0]] < best[0] * _HALF_LESS_SLACK:
                 break
             best = max(best, self._best(sequence, batch))
         return Match(best[0], self._ids[-best[1]])
@@ -110,15 +109,18 @@ class Novelty:
             return None
         return Drop("not_novel", f"ROUGE-L {match.f:.3f} with {match.id}, more than {self.limit:g}")
 
-    def _best(self, sequence: str | list[int], places: Integers) -> tuple[float, int]:
+    def _best(self, sequence: str | list[int], places: list[int]) -> tuple[float, int]:
         """Highest F-measure among these places of the pool, and the earliest such place, negated: greater is better."""
+        if len(places) == 1:
+            other = self._sequences[places[0]]
+            return f_measure(float(LCSseq.similarity(sequence, other)), len(sequence), float(len(other))), -places[0]
         others = [self._sequences[place] for place in places]
-        common = cdist([sequence], others, scorer=LCSseq.similarity, dtype=np.int64)[0]
+        common = cdist([sequence], others, scorer=LCSseq.similarity, dtype=np.float64)[0]
         figures = f_measure(common, len(sequence), self._lengths[places])
-        return float(figures.max()), -int(places[figures == figures.max()].min())
+        return float(figures.max()), -min(places[i] for i in np.flatnonzero(figures == figures.max()))
 
     def _bounds(self, tokens: Sequence[str]) -> Floats:
-        """For each text of the pool, what its F-measure cannot exceed: as if all tokens in common stood in order."""
+        """For each text of the pool, half of what its F-measure cannot exceed: as if what is common stood in order."""
         found = [
             np.frombuffer(posting, dtype=np.int64)
             for occurrence in _occurrences(tokens)
@@ -127,7 +129,8 @@ class Novelty:
         if not found:
             return np.zeros(len(self._ids))
         common = np.bincount(np.concatenate(found), minlength=len(self._ids))
-        return common / (self._lengths[: len(self._ids)] + len(tokens)) * _TWICE_AND_SLACK
+        bounds: Floats = common / (self._lengths[: len(self._ids)] + len(tokens))
+        return bounds
 
 
 def _occurrences(tokens: Sequence[str]) -> list[Hashable]:
@@ -144,3 +147,10 @@ def _occurrences(tokens: Sequence[str]) -> list[Hashable]:
 def _sequence(codes: list[int]) -> str | list[int]:
     """Codes as rapidfuzz compares them fastest: the characters of a string, as long as there are enough of them."""
     return "".join(map(chr, codes)) if max(codes) < _CODE_POINTS else codes
+
+
+def _batches(places: list[int]) -> Iterator[list[int]]:
+    for place in places[:_SINGLY]:
+        yield [place]
+    for start in range(_SINGLY, len(places), _BATCH):
+        yield places[start : start + _BATCH]
