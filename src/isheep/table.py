@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -43,6 +43,7 @@ class Table(Generic[R]):
         self._writable = writable
         self._closings = closings
         self._known: tuple[int, bool] | None = None
+        self._said: set[str] = set()
 
     def parts(self) -> int:
         """How many parts are whole, counted from the first: the next append makes part number `parts()`."""
@@ -89,21 +90,21 @@ class Table(Generic[R]):
             )
         return records
 
-    def column(self, name: str) -> list[Any]:
-        """One field of every record, without reading the others."""
-        values: list[Any] = []
+    def columns(self, *names: str) -> dict[str, list[Any]]:
+        """Some fields of every record, all of the same moment, without reading the others."""
+        values: dict[str, list[Any]] = {name: [] for name in names}
         for index in range(self.parts()):
-            values.extend(self._read(index, [name]).column(0).to_pylist())
+            part = self._read(index, list(names))
+            for name in names:
+                values[name].extend(part.column(name).to_pylist())
         return values
 
     def counts(self) -> dict[str, Any]:
         """`{"rows": n, "dropped": {rule: n}}`, the most frequent rule first; counted from the parts."""
         if "dropped_by" not in self._schema.names:
-            return {"rows": len(self.column("id")), "dropped": {}}
-        rules = self.column("dropped_by")
-        dropped = Counter(rule for rule in rules if rule is not None)
-        ordered = sorted(dropped.items(), key=lambda item: (-item[1], item[0]))
-        return {"rows": len(rules), "dropped": dict(ordered)}
+            return {"rows": len(self.columns("id")["id"]), "dropped": {}}
+        rules = self.columns("dropped_by")["dropped_by"]
+        return {"rows": len(rules), "dropped": tally(rules)}
 
     def close(self, counts: Mapping[str, Any] | None = None) -> None:
         """Writes done.json: rows and drops as counted from the parts, each part's hash, and `counts` of one's own."""
@@ -165,7 +166,9 @@ class Table(Generic[R]):
         """Names the problem; the owner takes back what said that the table was whole, and sets the parts aside."""
         what = f"{problem}; " + (f"{len(later)} part(s) from there on" if later else "nothing after it")
         if not self._writable:
-            logger.warning("%s left out of what is shown", what)
+            if what not in self._said:
+                self._said.add(what)
+                logger.warning("%s left out of what is shown", what)
             return
         logger.warning("%s set aside%s", what, "" if still_whole else ", to be redone")
         # In this order, so that a kill half-way never leaves a done file above parts that are gone.
@@ -218,6 +221,12 @@ class Table(Generic[R]):
             raise StageError(
                 f"{self._part(index)}: does not read any more ({error}). Start again to redo it."
             ) from None
+
+
+def tally(rules: Iterable[str | None]) -> dict[str, int]:
+    """How often each rule is named, the most frequent first; None is no rule."""
+    named = Counter(rule for rule in rules if rule is not None)
+    return dict(sorted(named.items(), key=lambda item: (-item[1], item[0])))
 
 
 def _read_part(part: Path, columns: list[str] | None) -> pa.Table:

@@ -1,0 +1,59 @@
+"""The four tables of an iteration joined on `id`: everything that is known of one generated instruction."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from isheep.records import Assessment, Instruction, Response, Selection
+from isheep.run import Iteration
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """One generated instruction and what became of it; None for a stage that it has not reached."""
+
+    instruction: Instruction
+    response: Response | None = None
+    assessment: Assessment | None = None
+    selection: Selection | None = None
+
+    @property
+    def kept(self) -> bool | None:
+        """Whether it is trained on; None while that is open."""
+        if self.dropped_by is not None:
+            return False
+        return None if self.selection is None else self.selection.kept
+
+    @property
+    def dropped_by(self) -> str | None:
+        """The rule that dropped it, at whichever stage."""
+        return next((step.dropped_by for step in self._steps() if step.dropped_by is not None), None)
+
+    @property
+    def reason(self) -> str | None:
+        """Why that rule dropped it."""
+        return next((step.reason for step in self._steps() if step.dropped_by is not None), None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every field of every table in one flat mapping, with `kept`, `dropped_by` and `reason` of the whole."""
+        fields: dict[str, Any] = {}
+        for step in (self.instruction, self.response, self.assessment, self.selection):
+            if step is not None:
+                fields |= dataclasses.asdict(step)
+        return fields | {"kept": self.kept, "dropped_by": self.dropped_by, "reason": self.reason}
+
+    def _steps(self) -> list[Instruction | Response | Selection]:
+        return [step for step in (self.instruction, self.response, self.selection) if step is not None]
+
+
+def join(iteration: Iteration) -> list[Joined]:
+    """Every instruction of the iteration, in the order in which they were made."""
+    responses = {row.id: row for row in iteration.table("responses").rows()}
+    assessments = {row.id: row for row in iteration.table("assessments").rows()}
+    selection = {row.id: row for row in iteration.table("selection").rows()}
+    return [
+        Joined(row, responses.get(row.id), assessments.get(row.id), selection.get(row.id))
+        for row in iteration.table("instructions").rows()
+    ]

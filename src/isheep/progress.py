@@ -1,0 +1,111 @@
+"""How far a long stage is: a bar on stderr, or a plain line now and then where stderr is no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+CONSOLE = Console(stderr=True)
+"""The one console for everything that is no result, so that a log line and a bar do not write into each other."""
+
+LINE_EVERY_S = 15.0
+
+Advance = Callable[[int], None]
+
+
+@contextmanager
+def bar(what: str, total: int | None, done: int = 0, console: Console = CONSOLE) -> Iterator[Advance]:
+    """Shows what is done, how many of `total` (None: unknown), the rate per second and the time left.
+
+    Args:
+        what: the stage, such as `Synthesize 1`.
+        total: how many there will be, those of an earlier command included.
+        done: how many an earlier command made; they do not count for the rate.
+        console: where to; stderr unless told.
+
+    Yields:
+        A function that is called with the number of things just done.
+    """
+    if console.is_terminal:
+        with _rich_bar(what, total, done, console) as advance:
+            yield advance
+    else:
+        lines = _Lines(what, total, done, console)
+        try:
+            yield lines.advance
+        finally:
+            lines.end()
+
+
+@contextmanager
+def _rich_bar(what: str, total: int | None, done: int, console: Console) -> Iterator[Advance]:
+    columns = (TextColumn("{task.description}"), BarColumn(), _Count(), _Rate(), TimeRemainingColumn(compact=True))
+    # stdout stays as it is: it may be a pipe that takes JSON.
+    with Progress(*columns, console=console, redirect_stdout=False) as progress:
+        task = progress.add_task(escape(what), total=total, completed=done)
+        yield lambda number: progress.advance(task, number)
+
+
+class _Count(ProgressColumn):
+    """`done/total`."""
+
+    def render(self, task: Task) -> Text:
+        return Text(_count(int(task.completed), None if task.total is None else int(task.total)))
+
+
+class _Rate(ProgressColumn):
+    """Things per second; nothing before it is known."""
+
+    def render(self, task: Task) -> Text:
+        return Text(_rate(task.finished_speed or task.speed))
+
+
+class _Lines:
+    """The same figures as plain lines: one each `LINE_EVERY_S` seconds, and a last one."""
+
+    def __init__(self, what: str, total: int | None, done: int, console: Console) -> None:
+        self._what, self._total, self._console = what, total, console
+        self._before = self._done = done
+        self._start = self._last = time.monotonic()
+
+    def advance(self, number: int) -> None:
+        self._done += number
+        now = time.monotonic()
+        if now - self._last >= LINE_EVERY_S:
+            self._last = now
+            self._print(now, ended=False)
+
+    def end(self) -> None:
+        self._print(time.monotonic(), ended=True)
+
+    def _print(self, now: float, *, ended: bool) -> None:
+        made, seconds = self._done - self._before, now - self._start
+        rate = made / seconds if made and seconds > 0 else None
+        parts = [f"{self._what}: {_count(self._done, self._total)}", _rate(rate)]
+        if ended:
+            parts.append(f"{clock(seconds)} in all")
+        elif rate and self._total is not None:
+            parts.append(f"{clock(max(0.0, (self._total - self._done) / rate))} left")
+        line = ", ".join(part for part in parts if part)
+        self._console.print(Text(line), soft_wrap=True)
+
+
+def clock(seconds: float) -> str:
+    """`1:05` or `2:01:05`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _count(done: int, total: int | None) -> str:
+    return str(done) if total is None else f"{done}/{total}"
+
+
+def _rate(rate: float | None) -> str:
+    return "" if rate is None else f"{rate:.3g}/s" if rate < 100 else f"{rate:.0f}/s"
