@@ -1,0 +1,86 @@
+"""Figures with their uncertainty: 95% intervals of shares, means and paired differences, and the area under the ROC."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Z = 1.959963984540054
+"""Two-sided 95% point of the normal distribution."""
+_TAILS = (0.025, 0.975)
+_INDICES_AT_ONCE = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A figure over n observations and its 95% interval; all None over nothing (could not tell)."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+
+
+def wilson(successes: int, n: int) -> Interval:
+    """The share of successes with its Wilson score interval.
+
+    Raises:
+        ValueError: successes below 0 or above n.
+    """
+    if not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes of {n}")
+    if n == 0:
+        return Interval(None, None, None, 0)
+    share, squared = successes / n, _Z * _Z
+    centre = (share + squared / (2 * n)) / (1 + squared / n)
+    half = _Z * math.sqrt(share * (1 - share) / n + squared / (4 * n * n)) / (1 + squared / n)
+    # At the ends the exact bound is the share itself; arithmetic would miss it by a rounding.
+    low = 0.0 if successes == 0 else centre - half
+    high = 1.0 if successes == n else centre + half
+    return Interval(share, low, high, n)
+
+
+def mean_interval(values: Sequence[float], seed: int, draws: int = 10_000) -> Interval:
+    """The mean with its interval: Wilson's if every value is 0 or 1, else the bootstrap's percentiles."""
+    if all(value in (0, 1) for value in values):
+        return wilson(int(sum(values)), len(values))
+    return _bootstrap(np.asarray(values, dtype=np.float64), seed, draws)
+
+
+def paired_bootstrap(before: Sequence[float], after: Sequence[float], seed: int, draws: int = 10_000) -> Interval:
+    """The mean of after - before, pair by pair, with its bootstrap interval over pairs.
+
+    Raises:
+        ValueError: the two differ in length.
+    """
+    if len(before) != len(after):
+        raise ValueError(f"{len(before)} values before, {len(after)} after: they are not pairs")
+    differences = np.asarray(after, dtype=np.float64) - np.asarray(before, dtype=np.float64)
+    return _bootstrap(differences, seed, draws) if len(differences) else Interval(None, None, None, 0)
+
+
+def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float | None:
+    """How often a positive scores above a negative, a tie counting one half; None where either is empty."""
+    if not len(positives) or not len(negatives):
+        return None
+    ordered = np.sort(np.asarray(negatives, dtype=np.float64))
+    scores = np.asarray(positives, dtype=np.float64)
+    below = np.searchsorted(ordered, scores, side="left").sum()
+    not_above = np.searchsorted(ordered, scores, side="right").sum()
+    return float(below + not_above) / (2 * len(positives) * len(negatives))
+
+
+def _bootstrap(values: NDArray[np.float64], seed: int, draws: int) -> Interval:
+    """Percentile bootstrap of the mean of at least one value."""
+    generator = np.random.default_rng(seed)
+    means = np.empty(draws)
+    step = max(1, _INDICES_AT_ONCE // len(values))
+    for start in range(0, draws, step):
+        count = min(step, draws - start)
+        means[start : start + count] = values[generator.integers(len(values), size=(count, len(values)))].mean(axis=1)
+    low, high = np.quantile(means, _TAILS)
+    return Interval(float(values.mean()), float(low), float(high), len(values))
