@@ -1,0 +1,29 @@
+"""What runs the model. `open_engine` is the way in; the loop knows the protocol in `base` and nothing else."""
+
+from __future__ import annotations
+
+from isheep.engines.base import Completion, Engine, Request
+from isheep.recipe import Recipe, locate
+from isheep.text import Encoder
+
+
+def open_engine(recipe: Recipe, encoder: Encoder) -> Engine:
+    """Loads the recipe's base model into the recipe's engine.
+
+    Raises:
+        UserError: the model does not load, or the device is not there.
+    """
+    # Importing torch takes seconds, which the commands that only look at a run need not wait for.
+    from isheep.engines.transformers import TransformersEngine
+
+    return TransformersEngine(
+        locate(recipe.model.path),
+        dtype=recipe.model.dtype,
+        device=recipe.engine.device,
+        batch_size=recipe.engine.batch_size,
+        threads=recipe.engine.threads,
+        pad_id=encoder.pad_id,
+    )
+
+
+__all__ = ["Completion", "Engine", "Request", "open_engine"]
