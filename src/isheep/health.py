@@ -1,0 +1,192 @@
+"""What an iteration did to the data: figures over its records, and the alarms that they raise."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
+from statistics import median
+from typing import Any
+
+from isheep.filters.novelty import Novelty
+from isheep.records import Assessment, Instruction, Response, Selection
+
+TWIN_LIMIT = 0.7
+"""Two instructions whose ROUGE-L is greater are near-twins."""
+
+MOST_NEAR_TWINS = 0.2
+LEAST_OF_FIRST_LENGTH = 0.5
+LEAST_STOPPED = 0.5
+MOST_UNPARSED = 0.2
+LEAST_ENTROPY = 0.5
+
+Health = dict[str, Any]
+
+
+def health(
+    instructions: Sequence[Instruction],
+    responses: Sequence[Response],
+    assessments: Sequence[Assessment],
+    selections: Sequence[Selection],
+    earlier_kept: Sequence[str],
+    threshold: float | None,
+    compared: Callable[[Instruction], str] = attrgetter("instruction"),
+) -> Health:
+    """The health of one iteration, ready for JSON; every share over nothing is None.
+
+    Args:
+        instructions: all that were made, dropped ones too; so for the other tables.
+        responses: of the instructions that were kept.
+        assessments: of the pairs that were kept.
+        selections: one for each assessed pair.
+        earlier_kept: what near-twins are sought among: the `compared` text of all that earlier iterations kept.
+        threshold: the score filter's, None without one.
+        compared: the text of an instruction that is held against others, as novelty does it.
+    """
+    kept = {selection.id for selection in selections if selection.kept}
+    words = [len(response.response.split()) for response in responses if response.id in kept]
+    kept_texts = [compared(instruction) for instruction in instructions if instruction.id in kept]
+    parsed = [
+        (one.quality, one.following) for one in assessments if one.quality is not None and one.following is not None
+    ]
+    over = None if threshold is None else sum(min(pair) > threshold for pair in parsed)
+    return {
+        "made": len(instructions),
+        "assessed": len(assessments),
+        "unparsed": len(assessments) - len(parsed),
+        "over_threshold": over,
+        "kept": len(kept),
+        "threshold": threshold,
+        "keep_share": _share(len(kept), len(instructions)),
+        "near_twin_share": near_twin_share(kept_texts, earlier_kept),
+        "response_words_median": median(words) if words else None,
+        "one_word_share": _share(sum(count == 1 for count in words), len(words)),
+        "stop_share": _share(sum(response.finish_reason == "stop" for response in responses), len(responses)),
+        "unparsed_share": _share(len(assessments) - len(parsed), len(assessments)),
+        "over_threshold_share": None if over is None else _share(over, len(assessments)),
+        "scores": {
+            "quality": _distribution(one.quality for one in assessments),
+            "following": _distribution(one.following for one in assessments),
+            "lower": _distribution(min(pair) for pair in parsed),
+        },
+        "drops": {
+            "instructions": _drops(instructions),
+            "responses": _drops(responses),
+            "selection": _drops(selections),
+        },
+    }
+
+
+def near_twin_share(texts: Sequence[str], earlier: Iterable[str] = ()) -> float | None:
+    """Share of the texts that are near-twins of an earlier one, in `earlier` or among themselves; None of no texts."""
+    pool = Novelty(TWIN_LIMIT)
+    for text in earlier:
+        pool.add("", text)
+    twins = 0
+    for text in texts:
+        twins += pool.verdict(pool.nearest(text)) is not None
+        pool.add("", text)
+    return _share(twins, len(texts))
+
+
+def alarms(health_by_iteration: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is wrong with the last of these (iteration 1 comes first): which figure, which limit, what to do."""
+    if not health_by_iteration:
+        return []
+    first, last = health_by_iteration[0], health_by_iteration[-1]
+    found = [
+        _nothing_kept(last) or _everything_kept(last),
+        _above(
+            last["near_twin_share"],
+            MOST_NEAR_TWINS,
+            "of the kept instructions are near-twins of earlier ones (ROUGE-L > 0.7)",
+            "Lower novelty.limit, raise synthesize.temperature, or stop here.",
+        ),
+        _shortened(first, last) if len(health_by_iteration) > 1 else None,
+        _below(
+            last["stop_share"],
+            LEAST_STOPPED,
+            "of the responses stop by themselves",
+            "Check the template's stop token, or raise respond.max_new_tokens.",
+        ),
+        _above(
+            last["unparsed_share"],
+            MOST_UNPARSED,
+            "of the assessments give no score",
+            "Set assess.read to distribution, or mend the assessment prompts.",
+        ),
+        *(_saturated(name, last["scores"][name]) for name in ("quality", "following")),
+    ]
+    return [alarm for alarm in found if alarm is not None]
+
+
+def _nothing_kept(last: Mapping[str, Any]) -> str | None:
+    if last["kept"] or not last["made"]:
+        return None
+    if last["over_threshold"] == 0 and last["assessed"] > last["unparsed"]:
+        return f"nothing was kept: no pair of {last['assessed']} is over the threshold. {_between_modes(last)}"
+    drops = Counter({f"{stage}: {rule}": n for stage, rules in last["drops"].items() for rule, n in rules.items()})
+    most = ", ".join(f"{name} {count}" for name, count in drops.most_common(3)) or "no drop"
+    return f"nothing was kept of {last['made']} instructions made (most dropped by {most}). Read what these dropped."
+
+
+def _everything_kept(last: Mapping[str, Any]) -> str | None:
+    parsed = last["assessed"] - last["unparsed"]
+    if last["threshold"] is None or not parsed or last["over_threshold"] < parsed:
+        return None
+    return f"everything was kept: all {parsed} scored pairs are over the threshold. {_between_modes(last)}"
+
+
+def _between_modes(last: Mapping[str, Any]) -> str:
+    counts = last["scores"]["lower"]["histogram"]
+    shown = ", ".join(f"{score}: {count}" for score, count in enumerate(counts, start=1))
+    return (
+        f"select.threshold is {last['threshold']:g}; it should lie between the modes of the score histogram "
+        f"(the lower of both scores, rounded): {shown}."
+    )
+
+
+def _shortened(first: Mapping[str, Any], last: Mapping[str, Any]) -> str | None:
+    before, now = first["response_words_median"], last["response_words_median"]
+    if before is None or now is None or now >= LEAST_OF_FIRST_LENGTH * before:
+        return None
+    return (
+        f"the median kept response has {now:g} words, less than {LEAST_OF_FIRST_LENGTH:.0%} of iteration 1's "
+        f"{before:g}. Compare the kept records of both; stop here if answers shrink for no reason."
+    )
+
+
+def _saturated(name: str, scores: Mapping[str, Any]) -> str | None:
+    if scores["entropy"] is None or not scores["entropy"] < LEAST_ENTROPY:
+        return None
+    return (
+        f"the {name} scores have an entropy of {scores['entropy']:.2f} bits, below {LEAST_ENTROPY:g}: the assessor "
+        "gives nearly everything the same score. Set assess.assessor to base, or make the assessment prompt stricter."
+    )
+
+
+def _above(value: float | None, limit: float, what: str, mend: str) -> str | None:
+    return None if value is None or value <= limit else f"{value:.1%} {what}, more than {limit:.0%}. {mend}"
+
+
+def _below(value: float | None, limit: float, what: str, mend: str) -> str | None:
+    return None if value is None or value >= limit else f"{value:.1%} {what}, fewer than {limit:.0%}. {mend}"
+
+
+def _share(count: int, total: int) -> float | None:
+    return count / total if total else None
+
+
+def _drops(records: Iterable[Instruction | Response | Selection]) -> dict[str, int]:
+    """Rule -> number of records that it dropped, the most frequent first."""
+    counts = Counter(record.dropped_by for record in records if record.dropped_by is not None)
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _distribution(scores: Iterable[float | None]) -> dict[str, Any]:
+    """Counts of the scores 1..10, rounded half up, and their entropy in bits (None without scores)."""
+    counts = Counter(min(max(math.floor(score + 0.5), 1), 10) for score in scores if score is not None)
+    total = counts.total()
+    entropy = sum(count / total * math.log2(total / count) for count in counts.values()) if total else None
+    return {"histogram": [counts[score] for score in range(1, 11)], "entropy": entropy}
