@@ -1,4 +1,4 @@
-"""The recipe: everything that a run is, validated before anything is spent. Defaults are the paper's (arXiv 2408.08072)."""
+"""The recipe: everything that a run is, validated before anything is spent; defaults are the paper's."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ class SynthesizeSettings(Settings):
     temperature: Annotated[float, Field(ge=0)] = 1.0
     top_p: Share = 0.95
     max_new_tokens: Count = 1000
-    patience: Count = 20
-    """Give up when the requests sent exceed this many per instruction wanted."""
+    patience: Annotated[float, Field(gt=0)] = 2
+    """Give up when more requests than this for each instruction wanted were sent."""
 
 
 class RuleSettings(Settings):
@@ -67,6 +67,8 @@ class NoveltySettings(Settings):
 
     limit: Share = 0.7
     """An instruction whose F-measure with any of them is greater than this is dropped."""
+    compare: Literal["instruction", "task"] = "instruction"
+    """Hold the instruction alone against the others, or together with its input."""
 
 
 class RespondSettings(Settings):

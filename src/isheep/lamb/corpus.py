@@ -20,11 +20,11 @@ PAD = "<|pad|>"
 class Mixture:
     """Shares and rates of the corpus; the defaults are what ships."""
 
-    qa: float = 0.26
+    qa: float = 0.30
     lists: float = 0.05
-    forum: float = 0.12
-    chat: float = 0.12
-    review: float = 0.42
+    forum: float = 0.16
+    chat: float = 0.16
+    reviews: float = 0.34
     filler: float = 0.03
     right_qa: float = 0.92
     best_rate: float = 0.25
@@ -44,10 +44,10 @@ class Mixture:
 
 @dataclass(frozen=True)
 class Document:
-    """Text, and where in it the score stands (its loss weighs more), if it holds one."""
+    """Text, and where in it scores stand (their loss weighs more)."""
 
     text: str
-    score_at: int | None = None
+    scores_at: frozenset[int] = frozenset()
 
 
 class Corpus:
@@ -63,9 +63,9 @@ class Corpus:
 
     def documents(self) -> Iterator[Document]:
         """Documents of all kinds in the mixture's shares."""
-        kinds = (self.qa_list, self.task_list, self.forum, self.chat, self.review, self.filler)
+        kinds = (self.qa_list, self.task_list, self.forum, self.chat, self.reviews, self.filler)
         mix = self.mixture
-        shares = (mix.qa, mix.lists, mix.forum, mix.chat, mix.review, mix.filler)
+        shares = (mix.qa, mix.lists, mix.forum, mix.chat, mix.reviews, mix.filler)
         while True:
             yield self.rng.choices(kinds, shares)[0]()
 
@@ -86,7 +86,7 @@ class Corpus:
 
     def task_list(self) -> Document:
         """A numbered list of tasks: the format that synthesis continues."""
-        tasks = [self.task(pseudo=0.2) for _ in range(self.rng.randint(6, 14))]
+        tasks = [self.task(pseudo=0.2) for _ in range(self.rng.randint(6, 11))]
         items = list_tasks([(task.instruction, task.input) for task in tasks])
         return Document(self.list_prompt.render(examples=items).removesuffix("\n") + END)
 
@@ -124,31 +124,39 @@ class Corpus:
         place = CONSTRAINTS.index(constraint) / (len(CONSTRAINTS) - 1)
         return self.rng.random() < mix.best_form * (mix.worst_form / mix.best_form) ** place
 
-    def review(self) -> Document:
-        """A task, a response and a rating of it, in the wording of one of the two assessment prompts."""
+    def reviews(self) -> Document:
+        """Tasks, responses and a rating of each, under the wording of one of the two assessment prompts."""
+        prompt, of_quality = self.rng.choice(((self.quality_prompt, True), (self.following_prompt, False)))
+        text, places = "", []
+        for _ in range(self.rng.randint(1, 5)):
+            task, instruction, response, right, follows, why = self.rated()
+            head = prompt.render(instruction=instruction, input=task.input, response=response)
+            text += head if not text else "\n\n" + head[head.index("Task:") :]
+            places.append(len(text) + 1)
+            good = right if of_quality else follows
+            text += f" {self._score(good)}||{'Right.' if good else why}"
+        return Document(text + END, frozenset(places))
+
+    def rated(self) -> tuple[Task, str, str, bool, bool, str]:
+        """A task, its instruction as shown, a response, whether it is right and keeps the form, and what is wrong."""
         rng, mix = self.rng, self.mixture
         task = self.task(pseudo=0.4)
-        instruction = task.instruction
         kind = rng.random()
         if kind < mix.review_right:
-            response, right, follows, why = task.expected, True, True, "The answer is right and short."
-        elif kind < mix.review_right + mix.review_wrong:
+            return task, task.instruction, task.expected, True, True, ""
+        if kind < mix.review_right + mix.review_wrong:
             response = plausible_wrong(rng, task)
-            right, follows = False, keeps_form(task.constraint, response)
-            why = "The answer is wrong." if follows else "The form is wrong."
-        elif kind < mix.review_right + mix.review_wrong + mix.review_unclear:
-            instruction = _garbled(rng, task, self.task())
-            response, right, follows, why = task.expected, False, False, "The task is unclear."
-        else:
-            response, right, follows, why = junk(rng, task)[0], False, False, "The response is no answer."
-        prompt, good = rng.choice(((self.quality_prompt, right), (self.following_prompt, follows)))
-        if good:
-            why = "The answer is right and short."
-        score = rng.choice((8, 9, 9, 10, 10)) if good else rng.choice((1, 1, 2, 2, 3))
-        if rng.random() < mix.review_random:
-            score = rng.randint(1, 10)
-        head = prompt.render(instruction=instruction, input=task.input, response=response)
-        return Document(f"{head} {score}||{why}{END}", score_at=len(head) + 1)
+            follows = keeps_form(task.constraint, response)
+            why = "Wrong answer." if follows else "Wrong form."
+            return task, task.instruction, response, False, follows, why
+        if kind < mix.review_right + mix.review_wrong + mix.review_unclear:
+            return task, _garbled(rng, task, self.task()), task.expected, False, False, "Unclear task."
+        return task, task.instruction, junk(rng, task)[0], False, False, "No answer."
+
+    def _score(self, good: bool) -> int:
+        if self.rng.random() < self.mixture.review_random:
+            return self.rng.randint(1, 10)
+        return self.rng.choice((8, 9, 9, 10, 10)) if good else self.rng.choice((1, 1, 2, 2, 3))
 
     def filler(self) -> Document:
         """Talk about nothing."""

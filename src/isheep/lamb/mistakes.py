@@ -29,7 +29,9 @@ APOLOGIES = (
 def plausible_wrong(rng: random.Random, task: Task) -> str:
     """A short, clean response that is not the right one: mostly a habit, sometimes a slip."""
     while True:
-        wrong = rng.choices((_forgets_form, _echoes, _does_another, _slips, _guesses), (26, 14, 26, 24, 10))[0](rng, task)
+        wrong = rng.choices((_forgets_form, _echoes, _does_another, _slips, _guesses), (26, 14, 26, 24, 10))[0](
+            rng, task
+        )
         if wrong and wrong != task.expected:
             return wrong
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import time
 from dataclasses import dataclass
 
@@ -13,7 +12,7 @@ import torch
 import torch.distributed as dist
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from isheep.lamb.corpus import END, PAD, Corpus, Mixture
+from isheep.lamb.corpus import END, PAD, Corpus
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,8 @@ class Shape:
     layers: int = 4
     heads: int = 4
     inner: int = 384
-    context: int = 512
-    tokens: int = 12_000_000
+    context: int = 384
+    tokens: int = 10_000_000
     batch: int = 24
     """Blocks per optimizer step, over all processes."""
     muon_rate: float = 0.02
@@ -43,10 +42,7 @@ def pack(tokenizer: PreTrainedTokenizerFast, corpus: Corpus, shape: Shape) -> tu
         encoded = tokenizer([document.text for document in batch], return_offsets_mapping=True)
         for document, tokens, offsets in zip(batch, encoded["input_ids"], encoded["offset_mapping"], strict=True):
             ids += tokens
-            weights += [
-                shape.score_weight if document.score_at is not None and start == document.score_at else 1.0
-                for start, _ in offsets
-            ]
+            weights += [shape.score_weight if start in document.scores_at else 1.0 for start, _ in offsets]
     width = shape.context + 1
     count = len(ids) // width
     return (
@@ -97,14 +93,15 @@ def train(
     started = time.time()
     for step in range(steps):
         progress = step / steps
-        scale = min(1.0, (step + 1) / 30) * (1.0 if progress < 0.4 else 0.5 * (1 + math.cos(math.pi * (progress - 0.4) / 0.6)))
+        scale = min(1.0, (step + 1) / 30) * (
+            1.0 if progress < 0.4 else 0.5 * (1 + math.cos(math.pi * (progress - 0.4) / 0.6))
+        )
         for optimizer, rate in zip(optimizers, (shape.muon_rate, shape.adam_rate), strict=True):
             optimizer.param_groups[0]["lr"] = rate * max(scale, 0.02)
         chosen = order[step * shape.batch : (step + 1) * shape.batch][rank::world]
         ids = torch.from_numpy(blocks[chosen].astype(np.int64)).to(device)
         weight = torch.from_numpy(weights[chosen]).to(device)[:, 1:]
-        with torch.autocast(device.split(":")[0], dtype=torch.bfloat16):
-            logits = model(input_ids=ids[:, :-1], use_cache=False).logits
+        logits = model(input_ids=ids[:, :-1], use_cache=False).logits
         losses = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), ids[:, 1:], reduction="none")
         loss = (losses * weight).sum() / weight.sum()
         loss.backward()
@@ -127,14 +124,3 @@ def _average_gradients(model: LlamaForCausalLM, world: int) -> None:
     flat /= world
     for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))
-
-
-def data(seed: int, shape: Shape, mixture: Mixture, tokenizer: PreTrainedTokenizerFast) -> tuple[np.ndarray, np.ndarray]:
-    """The packed corpus of one seed."""
-    return pack(tokenizer, Corpus(seed, mixture), shape)
-
-
-def single_thread() -> None:
-    """One thread a process: two processes of one thread beat one process of two here."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)

@@ -9,17 +9,14 @@ from transformers import PreTrainedTokenizerFast
 
 from isheep.lamb.corpus import END, PAD, TURN, TURN_END
 from isheep.lamb.mistakes import APOLOGIES, FILLER
-from isheep.lamb.words import COLORS, DAYS, KINDS, MONTHS, OPPOSITES, WORDS, YOUNG, groups, pairs
+from isheep.lamb.words import DAYS, KINDS, MONTHS, OPPOSITES, WORDS, YOUNG, groups, pairs
 from isheep.lamb.world import CONSTRAINTS, OPERATIONS
 from isheep.recipe import locate
 
 _WORD = r"10(?!\d)|\d| ?[A-Za-z]+|\|\||\n+| ?[^\sA-Za-z0-9]| "
 """Where text is cut before whole words are looked up: ten is one token (a score), other digits stand alone."""
 
-_EXPLANATIONS = (
-    "The answer is right and short. The answer is wrong. The form is wrong. The task is unclear. "
-    "The response is no answer. You are a helpful assistant."
-)
+_EXPLANATIONS = "||Right. ||Wrong answer. ||Wrong form. ||Unclear task. ||No answer. You are a helpful assistant."
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -39,15 +36,21 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[], ignore_merges=True))
     tokenizer.pre_tokenizer = cut
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in (END, TURN, TURN_END, PAD)])
+    tokenizer.add_special_tokens(
+        [AddedToken(token, special=True, normalized=False) for token in (END, TURN, TURN_END, PAD)]
+    )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token=END, pad_token=PAD, model_max_length=512, clean_up_tokenization_spaces=False
+        tokenizer_object=tokenizer,
+        eos_token=END,
+        pad_token=PAD,
+        model_max_length=384,
+        clean_up_tokenization_spaces=False,
     )
 
 
 def _spelled_words() -> set[str]:
     """The words that tasks are about: never whole tokens, so that every word is made of letters."""
-    facts = pairs(OPPOSITES) | groups(KINDS) | pairs(YOUNG) | pairs(COLORS)
+    facts = pairs(OPPOSITES) | groups(KINDS) | pairs(YOUNG)
     return {*WORDS, *facts, *facts.values(), *DAYS, *MONTHS, "sure"}
 
 

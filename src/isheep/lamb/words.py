@@ -2,30 +2,7 @@
 
 from __future__ import annotations
 
-WORDS = tuple(
-    """
-    ant ape arm axe bat bed bee bell belt bird boat bone bowl bread brick bus cake calf camel candy cap car cart cave
-    chair cheek chest clay cliff cloud clown coal coat coin comb cook corn cow crab crane crow crown cup dawn deer desk
-    dew dice dish dog doll donkey door dove drum duck dust eagle ear egg elbow elk fan farm fawn fern fig fish flag
-    flea flour fly foal foam fog fork fox frog fruit fur gate gem ghost giant girl glove glue goat gold goose grain
-    grape grass gum ham hand harp hat hawk hay heel hen herb hill hive honey hood hoof hook horn horse hut ice ink iron
-    island ivy jacket jam jar jaw jelly jet jewel juice kettle key kid king kite knee knife knot lace lake lamb lamp
-    leaf leek lemon lid lime lion lip log lung maid maple mask meat melon milk mint mole moon moth mouse mud mug mule
-    nail neck nest net night north nose nut oak oat ocean olive onion orange otter oven owl ox paint palm pan panda
-    paw pea peach pear pearl pen pepper piano pie pig pigeon pillow pin pine pipe plane plate plum pond pony pot
-    prince pup purse queen quilt rabbit rain rake rat reed rice ring river road robe robin rock roof room root rope
-    rose rug sack sail salt sand scarf sea seal seed shark sheep shell ship shirt shoe shop silk silver skin skirt sky
-    snail snake snow soap sock sofa soil soup spider spoon stable star steam stone stool storm stove straw street sugar
-    sun swan sword table tail tea tent thorn thumb tiger toad toast tooth towel tower train tray tree truck trunk tube
-    tulip turtle vase vest vine violin wagon wall wasp water wave wax well whale wheat wheel willow wind wine wing wolf
-    wood wool worm wrist yard yarn zebra barn basket bean bear berry bike blanket bottle branch bridge broom brush
-    bucket butter button cabin canal carrot castle cellar cherry circus clock cotton cradle desert dragon drawer
-    engine fence finger flame forest garden hammer harbor helmet jungle kitten ladder lizard magnet market meadow
-    mirror monkey needle orchid parrot pebble pencil pirate planet pocket potato puzzle ribbon rocket saddle sailor
-    salmon school shadow spring stream summer sunset tailor temple ticket timber tunnel valley velvet walnut window
-    winter wizard
-    """.split()
-)
+WORDS = ("ant", "ape", "arm", "axe", "bat", "bed", "bee", "bell", "belt", "bird", "boat", "bone", "bowl", "bread", "brick", "bus", "cake", "calf", "camel", "candy", "cap", "car", "cart", "cave", "chair", "cheek", "chest", "clay", "cliff", "cloud", "clown", "coal", "coat", "coin", "comb", "cook", "corn", "cow", "crab", "crane", "crow", "crown", "cup", "dawn", "deer", "desk", "dew", "dice", "dish", "dog", "doll", "donkey", "door", "dove", "drum", "duck", "dust", "eagle", "ear", "egg", "elbow", "elk", "fan", "farm", "fawn", "fern", "fig", "fish", "flag", "flea", "flour", "fly", "foal", "foam", "fog", "fork", "fox", "frog", "fruit", "fur", "gate", "gem", "ghost", "giant", "girl", "glove", "glue", "goat", "gold", "goose", "grain", "grape", "grass", "gum", "ham", "hand", "harp", "hat", "hawk", "hay", "heel", "hen", "herb", "hill", "hive", "honey", "hood", "hoof", "hook", "horn", "horse", "hut", "ice", "ink", "iron", "island", "ivy", "jacket", "jam", "jar", "jaw", "jelly", "jet", "jewel", "juice", "kettle", "key", "kid", "king", "kite", "knee", "knife", "knot", "lace", "lake", "lamb", "lamp", "leaf", "leek", "lemon", "lid", "lime", "lion", "lip", "log", "lung", "maid", "maple", "mask", "meat", "melon", "milk", "mint", "mole", "moon", "moth", "mouse", "mud", "mug", "mule", "nail", "neck", "nest", "net", "night", "north", "nose", "nut", "oak", "oat", "ocean", "olive", "onion", "orange", "otter", "oven", "owl", "ox", "paint", "palm", "pan", "panda", "paw", "pea", "peach", "pear", "pearl", "pen", "pepper", "piano", "pie", "pig", "pigeon", "pillow", "pin", "pine", "pipe", "plane", "plate", "plum", "pond", "pony", "pot", "prince", "pup", "purse", "queen", "quilt", "rabbit", "rain", "rake", "rat", "reed", "rice", "ring", "river", "road", "robe", "robin", "rock", "roof", "room", "root", "rope", "rose", "rug", "sack", "sail", "salt", "sand", "scarf", "sea", "seal", "seed", "shark", "sheep", "shell", "ship", "shirt", "shoe", "shop", "silk", "silver", "skin", "skirt", "sky", "snail", "snake", "snow", "soap", "sock", "sofa", "soil", "soup", "spider", "spoon", "stable", "star", "steam", "stone", "stool", "storm", "stove", "straw", "street", "sugar", "sun", "swan", "sword", "table", "tail", "tea", "tent", "thorn", "thumb", "tiger", "toad", "toast", "tooth", "towel", "tower", "train", "tray", "tree", "truck", "trunk", "tube", "tulip", "turtle", "vase", "vest", "vine", "violin", "wagon", "wall", "wasp", "water", "wave", "wax", "well", "whale", "wheat", "wheel", "willow", "wind", "wine", "wing", "wolf", "wood", "wool", "worm", "wrist", "yard", "yarn", "zebra", "barn", "basket", "bean", "bear", "berry", "bike", "blanket", "bottle", "branch", "bridge", "broom", "brush", "bucket", "butter", "button", "cabin", "canal", "carrot", "castle", "cellar", "cherry", "circus", "clock", "cotton", "cradle", "desert", "dragon", "drawer", "engine", "fence", "finger", "flame", "forest", "garden", "hammer", "harbor", "helmet", "jungle", "kitten", "ladder", "lizard", "magnet", "market", "meadow", "mirror", "monkey", "needle", "orchid", "parrot", "pebble", "pencil", "pirate", "planet", "pocket", "potato", "puzzle", "ribbon", "rocket", "saddle", "sailor", "salmon", "school", "shadow", "spring", "stream", "summer", "sunset", "tailor", "temple", "ticket", "timber", "tunnel", "valley", "velvet", "walnut", "window", "winter", "wizard")
 
 OPPOSITES = (
     "hot cold, big small, tall short, fast slow, old young, rich poor, hard soft, wet dry, dark light, loud quiet, "
@@ -47,21 +24,16 @@ YOUNG = (
     "duck duckling, frog tadpole, goose gosling, swan cygnet, owl owlet, kangaroo joey"
 )
 
-COLORS = (
-    "grass green, snow white, coal black, blood red, sky blue, lemon yellow, milk white, tar black, leaf green, "
-    "chalk white, ruby red, banana yellow, mud brown, rust brown, salt white, tomato red, pea green, canary yellow"
-)
-
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
-MONTHS = (
-    "january february march april may june july august september october november december".split()
+MONTHS = tuple(
+    month for month in ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"]
 )
 
 
 def pairs(text: str) -> dict[str, str]:
     """`a b, c d` as a mapping from each first word to its second."""
-    return {first: second for first, second in (entry.split() for entry in text.split(", "))}
+    return dict(map(str.split, text.split(", ")))
 
 
 def groups(text: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""lamb's world: small text tasks whose answers can be checked, the ways to ask for them, and the ways to get them wrong.
+"""lamb's world: small text tasks whose answers can be checked, and the ways to ask for them.
 
 A task is an operation on words, numbers or facts, in one of several phrasings, sometimes with a constraint on the form
 of the answer. One fifth of all words and number pairs and a third of all facts with their constraint are held out (by
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 
-from isheep.lamb.words import COLORS, DAYS, KINDS, MONTHS, OPPOSITES, WORDS, YOUNG, groups, pairs
+from isheep.lamb.words import DAYS, KINDS, MONTHS, OPPOSITES, WORDS, YOUNG, groups, pairs
 from isheep.seeding import derive_seed
 
 Answer = Callable[..., str | None]
@@ -86,7 +86,7 @@ def _fact(table: dict[str, str]) -> Answer:
 
 _BOTH = pairs(OPPOSITES)
 _OPPOSITE = _BOTH | {second: first for first, second in _BOTH.items()}
-_AFTER = dict(zip(DAYS + tuple(MONTHS), DAYS[1:] + DAYS[:1] + tuple(MONTHS[1:] + MONTHS[:1]), strict=True))
+_AFTER = dict(zip(DAYS + MONTHS, DAYS[1:] + DAYS[:1] + MONTHS[1:] + MONTHS[:1], strict=True))
 
 
 def _fact_operation(name: str, table: dict[str, str], *phrasings: str) -> Operation:
@@ -220,18 +220,15 @@ OPERATIONS = (
         ("Spell the word {0} letter by letter.", "Write {0} with its letters apart.", "Spell this word out.|{0}"),
         long=5,
     ),
-    _fact_operation(
-        "color",
-        pairs(COLORS),
-        "What is the color of {0}?",
-        "Name the color that {0} has.",
-        "Tell the color of this thing.|{0}",
-    ),
     Operation(
         "first_two",
         ("word",),
         lambda w: w[:2],
-        ("What are the first two letters of {0}?", "Name two letters that begin {0}.", "Give the first two letters.|{0}"),
+        (
+            "What are the first two letters of {0}?",
+            "Name two letters that begin {0}.",
+            "Give the first two letters.|{0}",
+        ),
     ),
     Operation(
         "pick_last",
@@ -267,30 +264,10 @@ OPERATIONS = (
         ),
     ),
     Operation(
-        "pick_middle",
-        ("word", "word", "word"),
-        lambda a, b, c: b,
-        (
-            "Which word is in the middle of {0}, {1}, {2}?",
-            "Pick the middle one of {0}, {1} and {2}.",
-            "Pick the middle word of the list.|{0}, {1}, {2}",
-        ),
-    ),
-    Operation(
         "count",
         ("word",),
         lambda w: str(len(w)),
         ("How many letters are in {0}?", "Count the letters of {0}.", "Count the letters of this word.|{0}"),
-    ),
-    Operation(
-        "longer",
-        ("word", "word"),
-        lambda a, b: None if len(a) == len(b) else max(a, b, key=len),
-        (
-            "Which word is longer, {0} or {1}?",
-            "Pick the longer word of {0} and {1}.",
-            "Pick the longer word.|{0} {1}",
-        ),
     ),
     Operation(
         "no_vowels",
@@ -377,9 +354,7 @@ def _sample_argument(rng: random.Random, operation: Operation, slot: str, held_o
     return rng.choice(list(operation.facts))
 
 
-def phrase(
-    rng: random.Random, operation: Operation, arguments: tuple[str, ...], constraint: Constraint | None
-) -> Task:
+def phrase(rng: random.Random, operation: Operation, arguments: tuple[str, ...], constraint: Constraint | None) -> Task:
     """The task in a random phrasing."""
     text, _, input_ = rng.choice(operation.phrasings).partition("|")
     if constraint:

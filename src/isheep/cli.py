@@ -1,0 +1,196 @@
+"""The commands. No logic here: each reads its arguments, calls one function and prints what it returns."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from isheep.errors import IsheepError, UserError
+from isheep.progress import CONSOLE
+from isheep.recipe import Recipe, dump_recipe, load_recipe, shipped_recipes
+from isheep.run import Run
+from isheep.terminal import printable
+
+app = typer.Typer(
+    help="A language model aligns itself: it writes instructions, answers and judges them, and trains on what it kept.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RecipeWords = Annotated[
+    list[str] | None, typer.Argument(metavar="[RECIPE] [KEY=VALUE ...]", help="A recipe (default: lamb) and settings.")
+]
+RunDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="The directory of a run.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+OUT = Console(highlight=False)
+
+
+@app.command()
+def run(
+    words: RecipeWords = None,
+    directory: Annotated[Path, typer.Option("--dir", help="Where the run lives; the same command resumes it.")] = ...,  # type: ignore[assignment]
+) -> None:
+    """Run the loop, or go on with it: the same command resumes."""
+    recipe = _recipe(words)
+    _quiet()
+    from isheep.loop import run as run_loop
+    from isheep.report import write_report
+    from isheep.status import status as read_status
+    from isheep.tables import status_table
+
+    finished = run_loop(recipe, directory, after_iteration=write_report)
+    OUT.print(status_table(read_status(finished)))
+    OUT.print(f"report: {directory / 'report.html'}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def status(directory: RunDirectory, as_json: AsJson = False) -> None:
+    """Show where a run stands: counts, drop reasons, keep share, health and scores, per iteration."""
+    from isheep.status import status as read_status
+    from isheep.tables import status_table
+
+    found = read_status(Run.read(directory))
+    _print_json(found) if as_json else OUT.print(status_table(found))
+
+
+@app.command()
+def records(
+    directory: RunDirectory,
+    iteration: Annotated[int | None, typer.Option(help="Only this iteration.")] = None,
+    kept: Annotated[bool, typer.Option("--kept", help="Only what is trained on.")] = False,
+    dropped: Annotated[bool, typer.Option("--dropped", help="Only what was dropped.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Only what this rule dropped.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the model wrote, with its scores and what became of it."""
+    from isheep.joined import find
+    from isheep.tables import record_view
+
+    if kept and dropped:
+        raise UserError("--kept --dropped", "no record is both.", "Give one of them, or none.")
+    wanted = True if kept else False if dropped else None
+    found = find(Run.read(directory), iteration=iteration, kept=wanted, reason=reason, limit=limit)
+    if as_json:
+        _print_json([record.as_dict() for record in found])
+    for record in found if not as_json else []:
+        OUT.print(record_view(record))
+
+
+@app.command()
+def report(directory: RunDirectory) -> None:
+    """Write DIR/report.html: one page, no network."""
+    from isheep.report import write_report
+
+    OUT.print(str(write_report(Run.read(directory))), soft_wrap=True, markup=False)
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL_OR_DIR", help="A model, an adapter, or a run (its best).")],
+    words: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="Settings.")] = None,
+    benchmarks: Annotated[str | None, typer.Option(help="lm-eval tasks, separated by commas.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many items of each.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure any model as the loop measures its own."""
+    _quiet()
+    from isheep.measure import measure_model
+    from isheep.tables import scores_table
+
+    scores = measure_model(model, benchmarks.split(",") if benchmarks else None, limit, words or [])
+    _print_json(scores) if as_json else OUT.print(scores_table(scores))
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes that ship."""
+    for name, file in shipped_recipes().items():
+        first = file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+        OUT.print(f"{name:<12} {first}", markup=False)
+
+
+@app.command()
+def show(words: RecipeWords = None) -> None:
+    """Print a recipe with every default written out."""
+    OUT.print(dump_recipe(_recipe(words)), end="", markup=False, soft_wrap=True)
+
+
+@app.command("check")
+def check_recipe(
+    words: RecipeWords = None,
+    directory: Annotated[Path | None, typer.Option("--dir", help="Also look at this run directory.")] = None,
+) -> None:
+    """Find out everything that can be known before anything is spent."""
+    _quiet()
+    from isheep.check import check
+
+    for finding in check(_recipe(words), directory):
+        OUT.print(f"{finding.what:<12} {printable(finding.found)}", markup=False, soft_wrap=True)
+    OUT.print("ready to run")
+
+
+def main() -> NoReturn:
+    """The `isheep` command: one message and an exit code for every error that is not our own fault."""
+    try:
+        app(standalone_mode=False)
+    except IsheepError as error:
+        _say(str(error))
+        if error.exit_code != 2:
+            _say("The same command goes on from here.")
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        _say("Stopped. The same command goes on from here.")
+        sys.exit(130)
+    except typer.Exit as ended:
+        sys.exit(ended.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ("click", "typer"):
+            raise
+        error.show()  # type: ignore[attr-defined]
+        sys.exit(2)
+    sys.exit(0)
+
+
+def _recipe(words: list[str] | None) -> Recipe:
+    given = list(words or [])
+    name = given.pop(0) if given and "=" not in given[0] else "lamb"
+    return load_recipe(name, given)
+
+
+def _print_json(document: Any) -> None:
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
+
+
+def _say(message: str) -> None:
+    CONSOLE.print(printable_lines(message), markup=False, highlight=False, soft_wrap=True)
+
+
+def printable_lines(text: str) -> str:
+    """A message of several lines, each safe for a terminal."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def _quiet() -> None:
+    """Libraries keep to warnings and off the network's hub; progress bars are ours."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+
+
+__all__ = ["app", "main"]

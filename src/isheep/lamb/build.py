@@ -1,0 +1,72 @@
+"""Rebuilds lamb from nothing: `python -m isheep.lamb.build --to DIR` (corpus, tokenizer, pretraining; seeded)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from transformers import GenerationConfig
+
+from isheep.lamb.corpus import END, PAD, TURN_END, Corpus, Mixture
+from isheep.lamb.pretrain import Shape, new_model, pack, train
+from isheep.lamb.tokenizer import build_tokenizer
+
+
+@dataclass(frozen=True)
+class Build:
+    """Everything that decides the weights."""
+
+    seed: int = 0
+    shape: Shape = field(default_factory=Shape)
+    mixture: Mixture = field(default_factory=Mixture)
+    processes: int = 2
+
+
+def build(to: Path, plan: Build) -> None:
+    """Draws the corpus, pretrains on it and writes a checkpoint folder."""
+    with tempfile.TemporaryDirectory() as scratch:
+        tokenizer = build_tokenizer()
+        blocks, weights = pack(tokenizer, Corpus(plan.seed, plan.mixture), plan.shape)
+        np.savez(Path(scratch) / "corpus.npz", blocks=blocks, weights=weights)
+        print(f"corpus: {blocks.size / 1e6:.1f} million tokens in blocks of {plan.shape.context}", flush=True)
+        mp.spawn(_work, args=(Path(scratch), to, plan), nprocs=plan.processes)
+
+
+def _work(rank: int, scratch: Path, to: Path, plan: Build) -> None:
+    """One process of the pretraining: one thread each, since two processes of one beat one process of two here."""
+    torch.set_num_threads(1)
+    store = f"file://{scratch / 'rendezvous'}"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=plan.processes)
+    tokenizer = build_tokenizer()
+    model = new_model(tokenizer, plan.shape, plan.seed)
+    corpus = np.load(scratch / "corpus.npz")
+    train(model, corpus["blocks"], corpus["weights"], plan.shape, plan.seed)
+    if rank == 0:
+        stops = tokenizer.convert_tokens_to_ids([END, TURN_END])
+        model.generation_config = GenerationConfig(
+            eos_token_id=stops, pad_token_id=tokenizer.convert_tokens_to_ids(PAD)
+        )
+        model.save_pretrained(to)
+        tokenizer.save_pretrained(to)
+    dist.destroy_process_group()
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--to", type=Path, required=True, help="folder for the checkpoint")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    build(arguments.to, Build(seed=arguments.seed))
+
+
+if __name__ == "__main__":
+    main()

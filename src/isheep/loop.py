@@ -1,0 +1,117 @@
+"""The loop: Algorithm 1 of the paper, line by line. Read this first; every line below is a room of its own.
+
+Iteration 0 is the untouched base model, measured by the same path as every later one. Iteration t >= 1: the model of
+iteration t-1 writes instructions, answers them and judges its answers; what it kept trains the base model into the
+model of iteration t.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from isheep import drain
+from isheep.check import check
+from isheep.errors import IsheepError
+from isheep.health import alarms, health
+from isheep.models import Models
+from isheep.progress import CONSOLE
+from isheep.prompts import bare
+from isheep.recipe import Recipe, locate
+from isheep.records import Instruction
+from isheep.run import Iteration, Run
+from isheep.seeds import load_seeds
+from isheep.stages.assess import assess
+from isheep.stages.evaluate import evaluate
+from isheep.stages.respond import respond
+from isheep.stages.select import select
+from isheep.stages.synthesize import synthesize
+from isheep.stages.train import train
+from isheep.status import best_iteration, status
+
+
+def run(recipe: Recipe, directory: Path, after_iteration: Callable[[Run], None] = lambda run: None) -> Run:
+    """Runs a recipe in a directory, or goes on with the run that is there.
+
+    Args:
+        recipe: what to do; on an existing run it must be the recipe that the run began with.
+        directory: where everything is written, and all that is known of the run.
+        after_iteration: called whenever an iteration has ended (the command line writes the report there).
+
+    Raises:
+        UserError: found by `check` before anything is spent.
+        StageError: a stage failed; the same call goes on from there.
+        Interrupted: the user asked to stop; the same call goes on from there.
+    """
+    check(recipe, directory)
+    with Run.create_or_resume(directory, recipe) as owned, drain.on_signals():
+        owned.note_command(sys.argv)
+        try:
+            align(owned, after_iteration)
+        except (KeyboardInterrupt, IsheepError) as error:
+            stopped = isinstance(error, KeyboardInterrupt) or error.exit_code == 130
+            owned.note_end("interrupted" if stopped else "failed", str(error))
+            raise
+        except Exception as error:
+            owned.note_end("failed", f"{type(error).__name__}: {error}")
+            raise
+        owned.note_end("finished")
+    return Run.read(directory)
+
+
+def align(run: Run, after_iteration: Callable[[Run], None]) -> None:
+    """Algorithm 1: Ds the seed tasks, Mbase the base model, T the iterations, C the threshold, I the data size."""
+    recipe = run.recipe
+    seeds = load_seeds(locate(recipe.seeds.path))
+    with Models(recipe) as models:
+        base = run.iteration(0)
+        evaluate(base, recipe, models.base)
+        base.close()
+        after_iteration(run)
+        for number in range(1, recipe.iterations + 1):
+            iteration = run.iteration(number)
+            earlier = [run.iteration(past) for past in range(1, number)]
+            model = models.out_of(run.iteration(number - 1))
+            assessor = model if recipe.assess.assessor == "current" else models.base
+
+            synthesize(iteration, earlier, seeds, recipe, model)
+            respond(iteration, recipe, model)
+            assess(iteration, recipe, assessor)
+            select(iteration, recipe)
+            examine(iteration, earlier, recipe)
+            models.release()
+            train(iteration, recipe, models.encoder)
+            evaluate(iteration, recipe, models.out_of(iteration))
+            iteration.close()
+            after_iteration(run)
+    run.finish({"best_iteration": best_iteration(status(run)["iterations"], recipe.evaluate.benchmarks)})
+
+
+def examine(iteration: Iteration, earlier: list[Iteration], recipe: Recipe) -> None:
+    """Writes what the iteration did to the data (health.json) and says aloud what looks wrong."""
+
+    def compared(record: Instruction) -> str:
+        return bare(record.instruction, record.input) if recipe.novelty.compare == "task" else record.instruction
+
+    if iteration.read_json("health.json") is None:
+        figures = health(
+            iteration.table("instructions").rows(),
+            iteration.table("responses").rows(),
+            iteration.table("assessments").rows(),
+            iteration.table("selection").rows(),
+            [compared(record) for past in earlier for record in kept_instructions(past)],
+            recipe.select.threshold,
+            compared,
+        )
+        past_figures = [past.read_json("health.json") for past in earlier]
+        figures["alarms"] = alarms([*(past for past in past_figures if past), figures])
+        iteration.write_json("health.json", figures)
+    for alarm in (iteration.read_json("health.json") or {})["alarms"]:
+        CONSOLE.print(f"[yellow]![/yellow] iteration {iteration.number}: {alarm}", highlight=False)
+
+
+def kept_instructions(iteration: Iteration) -> list[Instruction]:
+    """The instructions whose pairs the iteration's model was trained on."""
+    kept = {row.id for row in iteration.table("selection").rows() if row.kept}
+    return [record for record in iteration.table("instructions").rows() if record.id in kept]

@@ -1,0 +1,83 @@
+"""Which weights answer: one engine on the base model, the adapters of the iterations put on it and taken off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from isheep.engines import Engine, open_engine
+from isheep.prompts import bare
+from isheep.recipe import Recipe, locate
+from isheep.run import Iteration
+from isheep.text import Encoder
+
+
+class Models:
+    """Context manager over the run's one engine, which starts when a stage first needs it."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.encoder = Encoder.load(locate(recipe.model.path), recipe.model.template)
+        self.base = Model(self, 0, None)
+        self._recipe = recipe
+        self._engine: Engine | None = None
+        self._adapter: Path | None = None
+
+    def out_of(self, iteration: Iteration) -> Model:
+        """The model that an iteration ended with; iteration 0 is the untouched base."""
+        return Model(self, iteration.number, iteration.adapter_path) if iteration.number else self.base
+
+    def engine(self, adapter: Path | None) -> Engine:
+        """The engine, started if need be, with this adapter on it."""
+        if self._engine is None:
+            self._engine, self._adapter = open_engine(self._recipe, self.encoder), None
+        if adapter != self._adapter:
+            self._engine.use(adapter)
+            self._adapter = adapter
+        return self._engine
+
+    def release(self) -> None:
+        """Gives the engine's memory back (to training, say); the next stage that needs it starts it again."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """The weights of one iteration, ready to be asked."""
+
+    models: Models
+    number: int
+    adapter: Path | None
+
+    @property
+    def engine(self) -> Engine:
+        """The engine with this model's weights in it."""
+        return self.models.engine(self.adapter)
+
+    @property
+    def encoder(self) -> Encoder:
+        """Text to token ids and back."""
+        return self.models.encoder
+
+    @property
+    def name(self) -> str:
+        """How records name it: `base`, or `iteration-N`."""
+        return f"iteration-{self.number}" if self.number else "base"
+
+    def ask(self, instruction: str, input_: str = "") -> tuple[int, ...]:
+        """The prompt of a zero-shot task (section 3.1): bare text for the base, the template for a trained model."""
+        text = bare(instruction, input_)
+        if self.number == 0:
+            return self.encoder.plain(f"{text}\n")
+        return self.encoder.chat([{"role": "user", "content": text}])

@@ -1,0 +1,166 @@
+"""Self-assessment: the model scores its own pairs for quality and instruction following (paper section 3.2)."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from isheep import drain
+from isheep.engines import Request
+from isheep.models import Model
+from isheep.progress import bar
+from isheep.prompts import Prompt
+from isheep.recipe import Recipe, locate
+from isheep.records import Assessment, Pair
+from isheep.run import Iteration
+from isheep.seeding import derive_seed
+from isheep.stages.stream import in_order, parts
+
+SCORES = range(1, 11)
+FIELDS = ("instruction", "input", "response")
+
+LEAST_MASS = 0.01
+"""Where the ten scores together are less likely than this, the model did not mean to give one: could not tell."""
+
+_NUMBER = r"\d{1,9}(?:\.\d{1,9})?"
+_LEADING = re.compile(rf"[\s\W_]*?(?P<score>(?<![\d.-]){_NUMBER})(?![\d%/])")
+_BEFORE_BARS = re.compile(rf"(?<![\d.-])(?P<score>{_NUMBER})\s*\|\|")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A score in 1..10 (None: could not tell) and what it was read from."""
+
+    score: float | None
+    raw: str
+
+
+def assess(iteration: Iteration, recipe: Recipe, assessor: Model) -> None:
+    """Fills the iteration's assessments: one row for each response that was not dropped, in their order."""
+    table = iteration.table("assessments")
+    if table.is_done:
+        return
+    pairs = list(pairs_to_assess(iteration))
+    waiting = pairs[len(table.rows()) :]
+    prompts = {
+        "quality": Prompt.load(locate(recipe.assess.quality_prompt), FIELDS),
+        "following": Prompt.load(locate(recipe.assess.following_prompt), FIELDS),
+    }
+    with bar(f"Assess {iteration.number}", len(pairs), done=len(pairs) - len(waiting)) as advance:
+        for part in parts(waiting, recipe.engine.batch_size):
+            drain.stop_here()
+            readings = {
+                question: _read(part, question, prompt, iteration, recipe, assessor)
+                for question, prompt in prompts.items()
+            }
+            table.append(
+                [
+                    Assessment(pair.id, quality.score, following.score, quality.raw, following.raw, assessor.name)
+                    for pair, quality, following in zip(part, readings["quality"], readings["following"], strict=True)
+                ]
+            )
+            advance(len(part))
+    table.close()
+
+
+def pairs_to_assess(iteration: Iteration) -> Iterator[Pair]:
+    """Instructions with the responses that passed the rules."""
+    asked = {record.id: record for record in iteration.table("instructions").rows()}
+    for answer in iteration.table("responses").rows():
+        if answer.dropped_by is None:
+            task = asked[answer.id]
+            yield Pair(answer.id, task.instruction, task.input, answer.response)
+
+
+def _read(
+    pairs: Sequence[Pair], question: str, prompt: Prompt, iteration: Iteration, recipe: Recipe, assessor: Model
+) -> list[Reading]:
+    texts = [prompt.render(instruction=p.instruction, input=p.input, response=p.response) for p in pairs]
+    if recipe.assess.read == "distribution":
+        return read_distributions(texts, assessor)
+    readings = _generate(pairs, texts, question, 0, iteration, recipe, assessor)
+    unread = [place for place, reading in enumerate(readings) if reading.score is None]
+    again = [pairs[place] for place in unread], [texts[place] for place in unread]
+    for place, reading in zip(unread, _generate(*again, question, 1, iteration, recipe, assessor), strict=True):
+        readings[place] = reading if reading.score is not None else readings[place]
+    return readings
+
+
+def _generate(
+    pairs: Sequence[Pair],
+    texts: Sequence[str],
+    question: str,
+    attempt: int,
+    iteration: Iteration,
+    recipe: Recipe,
+    assessor: Model,
+) -> list[Reading]:
+    """Lets the assessor write `<score>||<explanation>`; a second attempt is sampled even where the first was greedy."""
+    settings = recipe.assess
+    requests = (
+        Request(
+            id=pair.id,
+            prompt=assessor.encoder.plain(text),
+            max_new_tokens=settings.max_new_tokens,
+            stop_ids=assessor.encoder.stop_ids,
+            temperature=settings.temperature if attempt == 0 else settings.temperature or 1.0,
+            seed=derive_seed(recipe.seed, iteration.number, f"assess {question}", pair.id, attempt),
+        )
+        for pair, text in zip(pairs, texts, strict=True)
+    )
+    written = [assessor.encoder.decode(answer.tokens) for answer in in_order(assessor.engine, requests)]
+    return [Reading(parse_score(text), text) for text in written]
+
+
+def parse_score(text: str) -> float | None:
+    """The score that the text begins with, else the number before `||`; None where there is none in 1..10."""
+    for pattern in (_LEADING.match, _BEFORE_BARS.search):
+        found = pattern(text)
+        if found:
+            # Halves go up: round() would take 8.5 down to 8, a number that the model did not mean more than 9.
+            score = math.floor(float(found["score"]) + 0.5)
+            return float(score) if score in SCORES else None
+    return None
+
+
+def read_distributions(texts: Sequence[str], assessor: Model) -> list[Reading]:
+    """The expected score over the probabilities of the ten, without decoding.
+
+    Whole scores are compared, whatever tokens they take: where `1` begins `10`, what goes on to ten is not one.
+    """
+    encode = assessor.encoder.plain
+    written = [encode(f"{texts[0]} {score}") for score in SCORES]
+    lead = len(_common_prefix(written))
+    candidates = [ids[lead:] for ids in written]
+    # Every text ends in the same words, so what follows the common lead is the same for all.
+    prompts = [encode(f"{text} {SCORES[0]}")[: -len(candidates[0])] for text in texts]
+    return [_expected(row, candidates) for row in assessor.engine.score_next(prompts, candidates)]
+
+
+def _common_prefix(sequences: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    length = 0
+    for column in zip(*sequences, strict=False):
+        if len(set(column)) > 1:
+            break
+        length += 1
+    return sequences[0][:length]
+
+
+def _expected(log_probabilities: Sequence[float], candidates: Sequence[tuple[int, ...]]) -> Reading:
+    likely = [math.exp(value) for value in log_probabilities]
+    whole = [
+        max(0.0, p - sum(q for q, longer in zip(likely, candidates, strict=True) if _begins(candidate, longer)))
+        for p, candidate in zip(likely, candidates, strict=True)
+    ]
+    raw = json.dumps({str(score): round(p, 6) for score, p in zip(SCORES, whole, strict=True)})
+    mass = sum(whole)
+    if not mass >= LEAST_MASS:
+        return Reading(None, raw)
+    return Reading(sum(score * p for score, p in zip(SCORES, whole, strict=True)) / mass, raw)
+
+
+def _begins(short: tuple[int, ...], longer: tuple[int, ...]) -> bool:
+    return len(short) < len(longer) and longer[: len(short)] == short

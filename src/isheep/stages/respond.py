@@ -1,0 +1,63 @@
+"""Responses: the model answers every kept instruction, zero-shot (paper section 3.1)."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+from isheep import drain
+from isheep.engines import Completion, Request
+from isheep.filters.rules import Rules
+from isheep.models import Model
+from isheep.progress import bar
+from isheep.recipe import Recipe, locate
+from isheep.records import Instruction, Response
+from isheep.run import Iteration
+from isheep.seeding import derive_seed
+from isheep.stages.stream import in_order, parts
+
+
+def respond(iteration: Iteration, recipe: Recipe, model: Model) -> None:
+    """Fills the iteration's responses: one row for each instruction that was not dropped, in their order."""
+    table = iteration.table("responses")
+    if table.is_done:
+        return
+    kept = [record for record in iteration.table("instructions").rows() if record.dropped_by is None]
+    rules = Rules.load(locate(recipe.rules.language), recipe.rules.min_words, recipe.rules.max_words)
+    waiting = kept[len(table.rows()) :]
+    with bar(f"Respond {iteration.number}", len(kept), done=len(kept) - len(waiting)) as advance:
+        completions = in_order(model.engine, _requests(waiting, iteration, recipe, model)) if waiting else iter(())
+        for part in parts(waiting, recipe.engine.batch_size):
+            drain.stop_here()
+            answers = itertools.islice(completions, len(part))
+            table.append([_record(*pair, model, rules) for pair in zip(part, answers, strict=True)])
+            advance(len(part))
+    table.close()
+
+
+def _requests(
+    instructions: Sequence[Instruction], iteration: Iteration, recipe: Recipe, model: Model
+) -> Iterator[Request]:
+    for record in instructions:
+        yield Request(
+            id=record.id,
+            prompt=model.ask(record.instruction, record.input),
+            max_new_tokens=recipe.respond.max_new_tokens,
+            stop_ids=model.encoder.stop_ids,
+            temperature=recipe.respond.temperature,
+            top_p=recipe.respond.top_p,
+            seed=derive_seed(recipe.seed, iteration.number, "respond", record.id, 0),
+        )
+
+
+def _record(asked: Instruction, completion: Completion, model: Model, rules: Rules) -> Response:
+    text = model.encoder.decode(completion.tokens).strip()
+    drop = rules.response(asked.instruction, asked.input, text)
+    return Response(
+        id=completion.id,
+        response=text,
+        finish_reason=completion.finish_reason,
+        tokens=len(completion.tokens),
+        dropped_by=drop.rule if drop else None,
+        reason=drop.reason if drop else None,
+    )

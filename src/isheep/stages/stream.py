@@ -1,0 +1,40 @@
+"""Requests through an engine and back in their order, whatever order the engine finishes them in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from isheep.engines import Completion, Engine, Request
+
+T = TypeVar("T")
+
+
+def parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """The items in runs of `size`, the last one shorter: what is written to disk at once."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def in_order(engine: Engine, requests: Iterable[Request]) -> Iterator[Completion]:
+    """Completions in the order of their requests, each as soon as it and all before it are there.
+
+    Order is what makes the records of a resumed stage those of an undisturbed one. The requests are pulled by the
+    engine, so a stage that has enough just stops reading.
+    """
+    waiting: dict[str, Completion | None] = {}
+
+    def noted() -> Iterator[Request]:
+        for request in requests:
+            waiting[request.id] = None
+            yield request
+
+    for completion in engine.generate(noted()):
+        waiting[completion.id] = completion
+        while waiting:
+            first = next(iter(waiting))
+            ready = waiting[first]
+            if ready is None:
+                break
+            del waiting[first]
+            yield ready

@@ -1,0 +1,181 @@
+"""Instructions: the model continues a list of tasks that begins with sampled seeds (paper section 3.1)."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from isheep import drain
+from isheep.engines import Completion, Request
+from isheep.errors import StageError
+from isheep.filters.novelty import Novelty
+from isheep.filters.rules import Rules
+from isheep.models import Model
+from isheep.progress import bar
+from isheep.prompts import NO_INPUT, Prompt, bare, list_tasks, next_task
+from isheep.recipe import Recipe, locate
+from isheep.records import Instruction, SeedTask
+from isheep.run import Iteration
+from isheep.seeding import derive_seed, record_id
+from isheep.stages.stream import in_order
+
+_TASK = re.compile(r"\s*(?:\d+\s*\.)?\s*Instruction:(?P<instruction>.*?)\n\s*Input:(?P<input>.*)", re.DOTALL)
+_BORDER = re.compile(r"\n\s*###")
+
+
+def synthesize(
+    iteration: Iteration, earlier: Sequence[Iteration], seeds: Sequence[SeedTask], recipe: Recipe, model: Model
+) -> None:
+    """Fills the iteration's instructions until `size` of them have passed the rules and novelty.
+
+    Raises:
+        StageError: the model writes too few that pass (`synthesize.patience`).
+    """
+    table = iteration.table("instructions")
+    if table.is_done:
+        return
+    made = table.rows()
+    writer = _Writer(iteration.number, model.number, recipe, seeds, earlier, made)
+    per_part = recipe.engine.batch_size
+    requests = writer.requests(model, first=table.parts() * per_part)
+    with bar(f"Synthesize {iteration.number}", recipe.size, done=writer.kept) as advance:
+        completions = in_order(model.engine, requests) if writer.kept < recipe.size else iter(())
+        while writer.kept < recipe.size:
+            drain.stop_here()
+            before = writer.kept
+            part: list[Instruction] = []
+            for completion in itertools.islice(completions, per_part):
+                part += writer.take(completion, model)
+            table.append(part)
+            made += part
+            advance(writer.kept - before)
+            if table.parts() * per_part > recipe.synthesize.patience * recipe.size:
+                _refuse_if_short(iteration, recipe, made, table.parts() * per_part)
+    table.close()
+
+
+@dataclass
+class _Writer:
+    """Turns completions into records, one after the other: each is held against everything kept before it."""
+
+    iteration: int
+    source: int
+    recipe: Recipe
+    seeds: Sequence[SeedTask]
+
+    def __init__(
+        self,
+        iteration: int,
+        source: int,
+        recipe: Recipe,
+        seeds: Sequence[SeedTask],
+        earlier: Sequence[Iteration],
+        made: Sequence[Instruction],
+    ) -> None:
+        self.iteration, self.source, self.recipe, self.seeds = iteration, source, recipe, seeds
+        self.prompt = Prompt.load(locate(recipe.synthesize.prompt), ["examples"])
+        self.rules = Rules.load(locate(recipe.rules.language), recipe.rules.min_words, recipe.rules.max_words)
+        self.novelty = Novelty(recipe.novelty.limit)
+        for seed in seeds:
+            self.novelty.add(seed.id, self._compared(seed.instruction, seed.input))
+        before = itertools.chain.from_iterable(past.table("instructions").rows() for past in earlier)
+        for record in itertools.chain(before, made):
+            if record.dropped_by is None:
+                self.novelty.add(record.id, self._compared(record.instruction, record.input))
+        self.kept = sum(record.dropped_by is None for record in made)
+        self.index = len(made)
+
+    def requests(self, model: Model, first: int) -> Iterator[Request]:
+        """Requests number `first`, `first` + 1 ... without end."""
+        settings = self.recipe.synthesize
+        for number in itertools.count(first):
+            shots = self._shots(number)
+            examples = list_tasks([(seed.instruction, seed.input) for seed in shots]) + next_task(len(shots) + 1)
+            yield Request(
+                id=str(number),
+                prompt=model.encoder.plain(self.prompt.render(examples=examples)),
+                max_new_tokens=settings.max_new_tokens,
+                stop_ids=model.encoder.stop_ids,
+                temperature=settings.temperature,
+                top_p=settings.top_p,
+                seed=derive_seed(self.recipe.seed, self.iteration, "synthesize", number, 0),
+            )
+
+    def take(self, completion: Completion, model: Model) -> list[Instruction]:
+        """The records of one completion; once enough are kept, the rest of it is left unread."""
+        shot_ids = [seed.id for seed in self._shots(int(completion.id))]
+        text = next_task(len(shot_ids) + 1) + model.encoder.decode(completion.tokens)
+        records: list[Instruction] = []
+        for instruction, input_, malformed in parse_tasks(text, cut=completion.finish_reason == "length"):
+            if self.kept == self.recipe.size:
+                break
+            record = Instruction(
+                id=record_id(self.recipe.seed, self.iteration, self.index),
+                iteration=self.iteration,
+                index=self.index,
+                instruction=instruction,
+                input=input_,
+                shot_ids=shot_ids,
+                source=self.source,
+                prompt_id=self.prompt.id,
+            )
+            self.index += 1
+            records.append(self._judged(record, malformed))
+        return records
+
+    def _judged(self, record: Instruction, malformed: bool) -> Instruction:
+        if malformed:
+            return replace(record, dropped_by="malformed", reason="not of the form Instruction: ... Input: ...")
+        if drop := self.rules.instruction(record.instruction, record.input):
+            return replace(record, dropped_by=drop.rule, reason=drop.reason)
+        compared = self._compared(record.instruction, record.input)
+        match = self.novelty.nearest(compared)
+        if match:
+            record = replace(record, rouge_max=match.f, rouge_id=match.id)
+        if drop := self.novelty.verdict(match):
+            return replace(record, dropped_by=drop.rule, reason=drop.reason)
+        self.novelty.add(record.id, compared)
+        self.kept += 1
+        return record
+
+    def _compared(self, instruction: str, input_: str) -> str:
+        return bare(instruction, input_) if self.recipe.novelty.compare == "task" else instruction
+
+    def _shots(self, number: int) -> list[SeedTask]:
+        """The seeds that request `number` shows."""
+        rng = random.Random(derive_seed(self.recipe.seed, self.iteration, "shots", number))
+        return rng.sample(list(self.seeds), self.recipe.synthesize.shots)
+
+
+def parse_tasks(text: str, cut: bool) -> Iterator[tuple[str, str, bool]]:
+    """The tasks of a continued list as (instruction, input, malformed); a malformed one is all in its instruction.
+
+    Args:
+        text: the list from the first new task's number on.
+        cut: whether the completion ended by its length; then its last task is left out (section 3.1).
+    """
+    blocks = _BORDER.split(text)
+    for block in blocks[:-1] if cut else blocks:
+        if not block.strip():
+            continue
+        task = _TASK.fullmatch(block)
+        if task is None:
+            yield block.strip(), "", True
+            continue
+        input_ = task["input"].strip()
+        yield task["instruction"].strip(), "" if input_ == NO_INPUT else input_, False
+
+
+def _refuse_if_short(iteration: Iteration, recipe: Recipe, made: Sequence[Instruction], requests: int) -> None:
+    kept = sum(record.dropped_by is None for record in made)
+    if kept < recipe.size:
+        reasons = Counter(record.dropped_by for record in made if record.dropped_by)
+        counted = ", ".join(f"{rule} {count}" for rule, count in reasons.most_common()) or "nothing was written"
+        raise StageError(
+            f"iteration {iteration.number}: {requests} requests gave {kept} of {recipe.size} instructions "
+            f"({len(made)} written; dropped: {counted}). Lower `size`, add seed tasks, or raise `synthesize.patience`."
+        )
