@@ -7,7 +7,7 @@ from isheep.records import Assessment
 
 
 def threshold(assessment: Assessment, limit: float) -> Drop | None:
-    """A drop unless both scores are strictly greater than `limit`; a score that could not be told drops by that name."""
+    """A drop unless both scores are strictly greater than `limit`; None: keep."""
     scores = {"quality": assessment.quality, "following": assessment.following}
     unread = [name for name, score in scores.items() if score is None]
     if unread:
