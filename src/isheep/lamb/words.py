@@ -54,7 +54,7 @@ MONTHS = tuple("january february march april may june july august september octo
 
 def pairs(text: str) -> dict[str, str]:
     """`a b, c d` as a mapping from each first word to its second."""
-    return dict((first, second) for first, second in map(str.split, text.split(", ")))
+    return dict(entry.split() for entry in text.split(", "))
 
 
 def groups(text: str) -> dict[str, str]:

@@ -26,7 +26,7 @@ LEAST_MASS = 0.01
 """Where the ten scores together are less likely than this, the model did not mean to give one: could not tell."""
 
 _NUMBER = r"\d{1,9}(?:\.\d{1,9})?"
-_LEADING = re.compile(rf"[\s\W_]*?(?P<score>(?<![\d.-]){_NUMBER})(?![\d%/])")
+_LEADING = re.compile(rf"[\s\W_]*?(?P<score>(?<![\d.-]){_NUMBER})(?![\d%])")
 _BEFORE_BARS = re.compile(rf"(?<![\d.-])(?P<score>{_NUMBER})\s*\|\|")
 
 
