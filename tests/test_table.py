@@ -207,15 +207,23 @@ def test_a_truncated_part_and_all_later_ones_are_set_aside(
         assert table(path).rows() == records[: 2 * where + 2]
 
 
-def test_a_flipped_bit_in_an_open_part_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    filled(tmp_path, parts=1)
-    content = bytearray(part(tmp_path, 0).read_bytes())
-    column = pq.read_metadata(part(tmp_path, 0)).row_group(0).column(1)
-    middle = column.dictionary_page_offset + column.total_compressed_size // 2
-    content[middle] ^= 1
-    part(tmp_path, 0).write_bytes(content)
-    assert table(tmp_path).parts() == 0
-    assert "part-00000.parquet does not read" in caplog.text
+def test_a_flipped_bit_in_the_pages_of_an_open_part_is_found_or_harmless(tmp_path: Path) -> None:
+    records = filled(tmp_path / "whole", parts=1)
+    content = part(tmp_path / "whole", 0).read_bytes()
+    columns = [pq.read_metadata(part(tmp_path / "whole", 0)).row_group(0).column(index) for index in range(6)]
+    end = max(column.data_page_offset for column in columns)
+    (tmp_path / "open").mkdir()
+    found = 0
+    for position in range(4, end, 3):
+        flipped = bytearray(content)
+        flipped[position] ^= 1
+        part(tmp_path / "open", 0).write_bytes(flipped)
+        reader = table(tmp_path / "open", writable=False)
+        if reader.parts():
+            assert reader.rows() == records
+        else:
+            found += 1
+    assert found > 0.8 * len(range(4, end, 3))
 
 
 @given(position=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
