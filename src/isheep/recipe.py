@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from isheep import refusals
 from isheep.errors import UserError
 
 PACKAGE_PREFIX = "package:"
@@ -20,9 +21,11 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Settings(BaseModel):
-    """What every group of settings has in common: frozen, and no key that nobody reads."""
+    """What every group of settings has in common: frozen, no key that nobody reads, no value made into another type."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, validate_default=True, protected_namespaces=()
+    )
 
 
 class ModelSettings(Settings):
@@ -97,7 +100,7 @@ class SelectSettings(Settings):
 
     threshold: Annotated[float, Field(ge=0, lt=10)] | None = 8
     """Keep when both scores are greater; None: no score filter (the Self-Instruct baseline)."""
-    random: Count | list[Count] | None = None
+    random: Count | Annotated[list[Count], Field(min_length=1)] | None = None
     """Then keep this many at random (a number, or one per iteration): the control of equal size."""
     cap: Count = 3000
     """At most this many pairs, drawn at random from what is left."""
@@ -194,28 +197,32 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         UserError: no such recipe, unreadable YAML, an unknown key (the nearest is offered), a wrong type or range.
     """
     shipped = shipped_recipes()
-    file = shipped.get(name, Path(name))
+    file = shipped.get(name, Path(name).expanduser())
     if not file.is_file():
-        known = ", ".join(shipped)
-        raise UserError(name, "no such recipe.", f"Give a YAML file or one of: {known}{_nearest(name, shipped)}")
+        what = "is a folder, not a recipe." if file.is_dir() else "there is no such recipe or file."
+        offer = refusals.nearest(name, shipped) or f"Shipped are: {', '.join(shipped)}."
+        raise UserError(f"recipe {name}", what, f"{offer} Or give a YAML file.")
     data = _read_yaml(file)
     for override in overrides:
         _apply(data, override)
-    return parse_recipe(data, str(file) if name not in shipped else name)
+    return parse_recipe(data, name)
 
 
 def parse_recipe(data: dict[str, Any], origin: str) -> Recipe:
-    """Validates a mapping; `origin` names it in the message of the UserError that lists every wrong key."""
+    """Validates a mapping; `origin` names it in the message of the UserError, which tells of every wrong key."""
     try:
         return Recipe.model_validate(data)
     except ValidationError as error:
-        problems = "; ".join(_explain(dict(detail)) for detail in error.errors())
-        raise UserError(f"recipe {origin}", problems, "") from None
+        found = refusals.refusals(error, Recipe, data)
+    if len(found) == 1:
+        raise UserError(f"recipe {origin}, {found[0].key}", found[0].what, found[0].mend)
+    lines = "\n".join(f"  {wrong.key}: {wrong.what} {wrong.mend}" for wrong in found)
+    raise UserError(f"recipe {origin}", f"{len(found)} settings are wrong:\n{lines}\n", "Mend each of them.")
 
 
 def dump_recipe(recipe: Recipe) -> str:
     """The recipe as YAML with every default written out."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.dump(recipe.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def difference(old: Recipe, new: Recipe) -> list[str]:
@@ -232,63 +239,69 @@ def _flatten(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield f"{prefix}{key}", value
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML that takes 5e-5 for a number, as people do, and no key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                problem = f"the key `{key.value}` stands there twice"
+                raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the text that `_Loader` would take for a number."""
+
+
+_EXPONENT = re.compile(r"[-+]?(?:\d+|\d+\.\d*|\.\d+)[eE][-+]?\d+\Z")
+for _side in (_Loader, _Dumper):
+    _side.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
+
+
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(str(file), f"cannot be read as YAML: {error}.", "Mend or replace the file.") from None
+        data = _Loader(file.read_text(encoding="utf-8-sig")).get_single_data()
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"recipe {file}", f"cannot be read as YAML: {_reason(error)}.", "Mend the file.") from None
     if not isinstance(data, dict):
-        raise UserError(str(file), "holds no settings.", "A recipe is a YAML mapping such as `model: {path: ...}`.")
+        what = "holds no settings." if data is None else "holds no `key: value` settings."
+        raise UserError(f"recipe {file}", what, "A recipe is a YAML mapping such as `model: {path: ...}`.")
     return data
+
+
+def _reason(error: Exception) -> str:
+    """One line, with the line of the file where YAML knows it."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
+        return f"{error.problem}, line {error.problem_mark.line + 1}"
+    return (getattr(error, "strerror", None) or str(error)).splitlines()[0].rstrip(".")
 
 
 def _apply(data: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
+    key = key.strip()
     if not equals or not key:
-        raise UserError(override, "is not KEY=VALUE.", "Write it like `select.threshold=7`.")
+        raise UserError(f"`{override}`", "is not KEY=VALUE.", "Write it like `select.threshold=7`.")
     *groups, last = key.split(".")
-    for group in groups:
-        inner = data.setdefault(group, {})
-        if not isinstance(inner, dict):
-            raise UserError(key, f"`{group}` is a value, not a group of settings.", "See `isheep show lamb`.")
-        data = inner
+    for depth, group in enumerate(groups, start=1):
+        if data.get(group) is None:
+            data[group] = {}
+        data = data[group]
+        if not isinstance(data, dict):
+            one = f"`{'.'.join(groups[:depth])}`"
+            raise UserError(f"`{override}`", f"{one} is one setting, not a group of them.", f"Set {one} itself.")
     try:
-        data[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UserError(key, f"the value {value!r} is not readable.", "Quote it as YAML.") from None
+        data[last] = _Loader(value).get_single_data()
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        mend = f"Put the value in quotes, as in `'{key}=\"...\"'`."
+        raise UserError(f"`{override}`", f"the value does not read as YAML: {_reason(error)}.", mend) from None
 
 
 def setting_names(model: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
     """Every dotted key of a recipe, leaves only."""
-    names: list[str] = []
-    for name, field in model.model_fields.items():
-        annotation = field.annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            names += setting_names(annotation, f"{prefix}{name}.")
-        else:
-            names.append(f"{prefix}{name}")
-    return names
-
-
-def _nearest(key: str, known: Sequence[str] | dict[str, Any]) -> str:
-    """` (did you mean ...?)` where something known is near, by the whole key or by its last part."""
-    by_last_part = [name for name in known if name.rsplit(".", 1)[-1] == key.rsplit(".", 1)[-1]]
-    near = by_last_part or difflib.get_close_matches(key, list(known), n=1, cutoff=0.6)
-    return f" (did you mean `{near[0]}`?)" if near else ""
-
-
-def _explain(detail: dict[str, Any]) -> str:
-    key = ".".join(str(part) for part in detail["loc"])
-    if detail["type"] == "extra_forbidden":
-        groups = [name for name, field in Recipe.model_fields.items() if _is_group(field.annotation)]
-        return f"unknown setting `{key}`{_nearest(key, setting_names() + groups)}."
-    if detail["type"] == "missing":
-        return f"setting `{key}` is missing."
-    return f"setting `{key}` = {detail['input']!r}: {detail['msg']}."
-
-
-def _is_group(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel) and not get_args(annotation)
+    return refusals.setting_names(model, prefix)
 
 
 __all__ = ["Recipe", "difference", "dump_recipe", "load_recipe", "locate", "parse_recipe", "shipped_recipes"]
