@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
+from isheep.errors import UserError
 from isheep.records import Assessment, Instruction, Response, Selection
-from isheep.run import Iteration
+from isheep.run import Iteration, Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,3 +59,39 @@ def join(iteration: Iteration) -> list[Joined]:
         Joined(row, responses.get(row.id), assessments.get(row.id), selection.get(row.id))
         for row in iteration.table("instructions").rows()
     ]
+
+
+def find(
+    run: Run,
+    iteration: int | None = None,
+    kept: bool | None = None,
+    reason: str | None = None,
+    limit: int | None = None,
+) -> list[Joined]:
+    """Records of a run in the order in which they were made.
+
+    Args:
+        run: whose.
+        iteration: only this one's.
+        kept: only those that are trained on (True), or only those that were dropped (False).
+        reason: only those that the rule of this name dropped.
+        limit: at most this many.
+
+    Raises:
+        UserError: the run has no such iteration, or no rule of that name dropped anything.
+    """
+    begun = [one for one in run.iterations() if one.number]
+    chosen = [one for one in begun if iteration in (None, one.number)]
+    if iteration is not None and not chosen:
+        have = ", ".join(str(one.number) for one in begun) or "none yet"
+        raise UserError("--iteration", f"{run.directory} has no records of iteration {iteration}.", f"It has: {have}.")
+    records = [record for one in chosen for record in join(one)]
+    rules = sorted({record.dropped_by for record in records if record.dropped_by})
+    if reason is not None and reason not in rules:
+        raise UserError("--reason", f"no rule {reason!r} dropped anything here.", f"These did: {', '.join(rules)}.")
+    wanted = (
+        record
+        for record in records
+        if (kept is None or record.kept is kept) and (reason is None or record.dropped_by == reason)
+    )
+    return list(itertools.islice(wanted, limit))

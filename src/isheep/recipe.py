@@ -208,6 +208,14 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     return parse_recipe(data, name)
 
 
+def overridden(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """The recipe with `key.key=value` overrides; raises UserError as `load_recipe` does."""
+    data = recipe.model_dump(mode="json")
+    for override in overrides:
+        _apply(data, override)
+    return parse_recipe(data, "with overrides")
+
+
 def parse_recipe(data: dict[str, Any], origin: str) -> Recipe:
     """Validates a mapping; `origin` names it in the message of the UserError, which tells of every wrong key."""
     try:

@@ -33,6 +33,19 @@ def status_table(status: Mapping[str, Any]) -> RenderableType:
     return Group(_headline(status), _work(rows), *_scores(rows, status["best_iteration"]))
 
 
+def scores_table(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> RenderableType:
+    """Benchmarks and metrics of one model, a row each, with their 95% intervals."""
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("benchmark", "metric", "value [95%]", "n"):
+        grid.add_column(name, justify="right" if name == "n" else "left")
+    for benchmark, metrics in scores.items():
+        for metric, measured in metrics.items():
+            grid.add_row(
+                Text(printable(benchmark)), Text(printable(metric)), Text(score(measured)), Text(str(measured.get("n")))
+            )
+    return grid
+
+
 def score(measured: Mapping[str, Any] | None) -> str:
     """`.801 [.769, .830]`; a dash for what was not measured or could not be told."""
     if not measured or measured.get("value") is None:

@@ -1,0 +1,60 @@
+"""`isheep eval`: the loop's own evaluation on a model, an adapter, or a run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from isheep.errors import UserError
+from isheep.models import Model, Models
+from isheep.recipe import Recipe, locate, overridden, parse_recipe
+from isheep.run import RECIPE, Run
+from isheep.stages.evaluate import Scores, measure
+from isheep.status import best_iteration, status
+
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+def measure_model(
+    what: Path, benchmarks: Sequence[str] | None = None, limit: int | None = None, settings: Sequence[str] = ()
+) -> Scores:
+    """Benchmark -> metric -> figure of a model.
+
+    A model folder is asked as a base model, with bare text; a folder with a PEFT adapter, and the best iteration of a
+    run, through the recipe's template.
+
+    Args:
+        what: a model folder, an adapter folder, or a run directory.
+        benchmarks: lm-eval tasks; those of the recipe unless given.
+        limit: at most this many items of each.
+        settings: `key=value` on the run's recipe, or on the paper's defaults.
+
+    Raises:
+        UserError: none of the three is there, or no benchmark is named.
+    """
+    if (what / RECIPE).is_file():
+        run = Run.read(what)
+        recipe = overridden(run.recipe, settings)
+        number = best_iteration(status(run)["iterations"], run.recipe.evaluate.benchmarks) or 0
+        adapter = run.iteration(number).adapter_path if number else None
+    elif (what / ADAPTER_CONFIG).is_file():
+        base = json.loads((what / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
+        recipe, number, adapter = _recipe_for(base, settings), 1, what
+    elif (what / "config.json").is_file():
+        recipe, number, adapter = _recipe_for(str(what), settings), 0, None
+    else:
+        raise UserError(str(what), "holds no model, no adapter and no run.", "Give the folder of one of them.")
+    names = benchmarks or recipe.evaluate.benchmarks
+    if not names:
+        raise UserError("--benchmarks", "none is named.", "Give lm-eval tasks, such as `--benchmarks arc_easy,piqa`.")
+    tasks = locate(recipe.evaluate.tasks) if recipe.evaluate.tasks else None
+    with Models(recipe) as models:
+        model = Model(models, number, adapter)
+        return measure(model, names, tasks, limit or recipe.evaluate.limit, recipe.seed)[0]
+
+
+def _recipe_for(model: str, settings: Sequence[str]) -> Recipe:
+    return overridden(parse_recipe({"model": {"path": model}}, model), settings)
+
+
