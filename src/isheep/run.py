@@ -140,7 +140,7 @@ class Run:
         """
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            _refuse_foreign(directory)
+            refuse_foreign(directory)
             lock = Lock(directory / LOCK)
         except OSError as error:
             raise UserError(
@@ -229,15 +229,7 @@ class Run:
 
     def _begin(self) -> None:
         file = self.directory / RECIPE
-        if file.is_file():
-            lines = difference(load_recipe(str(file)), self.recipe)
-            if lines:
-                raise UserError(
-                    str(self.directory),
-                    "was begun with other settings:\n" + "\n".join(f"  {line}" for line in lines) + "\n",
-                    "Resume it with the same settings, or give another --dir.",
-                )
-        else:
+        if not refuse_changed_recipe(self.directory, self.recipe):
             write_atomic(file, dump_recipe(self.recipe).encode())
         manifest = self.read_json(MANIFEST)
         if manifest is None:
@@ -261,7 +253,8 @@ class Run:
         return manifest
 
 
-def _refuse_foreign(directory: Path) -> None:
+def refuse_foreign(directory: Path) -> None:
+    """Raises UserError for a directory that is neither a run nor as good as empty."""
     if (directory / RECIPE).is_file():
         return
     foreign = sorted(path.name for path in directory.iterdir() if path.name not in _FIRST_FILES)
@@ -271,6 +264,21 @@ def _refuse_foreign(directory: Path) -> None:
             f"is not a run (it has no {RECIPE}) and not empty (`{foreign[0]}`).",
             "Give a new or an empty --dir.",
         )
+
+
+def refuse_changed_recipe(directory: Path, recipe: Recipe) -> bool:
+    """Whether a run has begun there; raises UserError with the difference if it began with another recipe."""
+    file = directory / RECIPE
+    if not file.is_file():
+        return False
+    lines = difference(load_recipe(str(file)), recipe)
+    if lines:
+        raise UserError(
+            str(directory),
+            "was begun with other settings:\n" + "\n".join(f"  {line}" for line in lines) + "\n",
+            "Resume it with the same settings, or give another --dir.",
+        )
+    return True
 
 
 def _now() -> str:
