@@ -1,0 +1,246 @@
+"""Supervised fine-tuning: what is learned, what is kept, and that a cut training goes on as if nothing had happened."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from isheep import drain
+from isheep.engines import Request
+from isheep.engines.transformers import TransformersEngine
+from isheep.errors import Interrupted, StageError
+from isheep.recipe import Recipe, parse_recipe
+from isheep.run import Iteration, Run
+from isheep.stages.train import Example, read_examples, split, train, training_order
+from isheep.stages.trainer import WHOLE, Training
+from isheep.text import IGNORED, Encoder
+
+ROWS: list[dict[str, Any]] = [
+    {
+        "id": str(number),
+        "messages": [
+            {"role": "user", "content": "s" * (1 + number % 5)},
+            {"role": "assistant", "content": "he" * (1 + number % 3)},
+        ],
+    }
+    for number in range(20)
+]
+STEPS = 24
+
+
+def make_recipe(model: Path, seed: int = 0, dtype: str = "float32", **settings: Any) -> Recipe:
+    defaults = {"steps": STEPS, "batch_size": 4, "micro_batch_size": 2, "evaluate_every": 4, "learning_rate": 2e-2}
+    return parse_recipe(
+        {
+            "model": {"path": str(model), "dtype": dtype},
+            "train": {**defaults, "warmup_steps": 0, **settings},
+            "engine": {"device": "cpu", "threads": 1},
+            "seed": seed,
+        },
+        "test",
+    )
+
+
+def train_in(directory: Path, recipe: Recipe) -> tuple[bytes, dict[str, Any]]:
+    """The bytes of the adapter and train.json."""
+    encoder = Encoder.load(Path(recipe.model.path), "chatml")
+    with Run.create_or_resume(directory, recipe) as run:
+        iteration = run.iteration(1)
+        if not iteration.training_set_path.exists():
+            iteration.write_training_set(ROWS)
+        train(iteration, recipe, encoder)
+        summary = iteration.read_json("train.json")
+    assert summary is not None
+    assert not (iteration.path / "checkpoints").exists()
+    return (iteration.adapter_path / "adapter_model.safetensors").read_bytes(), summary
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, dict[str, Any]]:
+    return train_in(tmp_path_factory.mktemp("undisturbed") / "run", make_recipe(tiny_model))
+
+
+@pytest.fixture
+def iteration(tiny_model: Path, tmp_path: Path) -> Iterator[Iteration]:
+    with Run.create_or_resume(tmp_path / "run", make_recipe(tiny_model)) as run:
+        yield run.iteration(1)
+
+
+@pytest.fixture
+def encoder(tiny_model: Path) -> Encoder:
+    return Encoder.load(tiny_model, "chatml")
+
+
+def make_examples(count: int) -> list[Example]:
+    return [Example((number, number), (IGNORED, number)) for number in range(count)]
+
+
+def test_long_pair_is_cut_and_still_stops(iteration: Iteration, encoder: Encoder) -> None:
+    iteration.write_training_set(ROWS[:3])
+    whole = read_examples(iteration.training_set_path, encoder, 10_000)
+    prompt = len(encoder.chat(ROWS[2]["messages"][:1]))
+    (*_, long) = read_examples(iteration.training_set_path, encoder, len(whole[2].ids) - 2)
+    assert long.ids == (*whole[2].ids[:-3], encoder.turn_end_id)
+    assert long.labels == (*[IGNORED] * prompt, *long.ids[prompt:])
+
+
+def test_prompt_that_fills_the_cutoff_is_left_out(
+    iteration: Iteration, encoder: Encoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    iteration.write_training_set([ROWS[0], ROWS[4]])
+    room = len(encoder.chat(ROWS[0]["messages"][:1])) + 2
+    kept = read_examples(iteration.training_set_path, encoder, room)
+    assert [len(example.ids) for example in kept] == [room]
+    assert "1 pairs are left out" in caplog.text
+    with pytest.raises(StageError, match="no pair to train on"):
+        read_examples(iteration.training_set_path, encoder, 5)
+
+
+def test_held_out_are_drawn_once_for_a_seed() -> None:
+    examples = make_examples(40)
+    training, held_out = split(examples, 0.1, 1)
+    assert (len(training), len(held_out)) == (36, 4)
+    assert sorted([*training, *held_out], key=lambda example: example.ids) == examples
+    assert split(examples, 0.1, 1) == (training, held_out)
+    assert split(examples, 0.1, 2)[1] != held_out
+    assert split(examples, 0.0, 1) == (examples, [])
+
+
+def test_order_goes_through_every_example_before_any_comes_again() -> None:
+    order = training_order([1] * 16, steps=8, batch_size=4, seed=0)
+    assert sorted(order) == sorted(list(range(16)) * 2)
+    assert len(training_order([1] * 16, steps=7, batch_size=4, seed=0)) == 28
+    assert training_order([1] * 16, steps=8, batch_size=4, seed=0) == order
+    assert training_order([1] * 16, steps=8, batch_size=4, seed=1) != order
+
+
+def test_batches_are_of_about_equal_length_and_in_no_order_of_length() -> None:
+    lengths = random.Random(0).sample(range(10, 1000), 320)
+    order = training_order(lengths, steps=20, batch_size=16, seed=0)
+    batches = [[lengths[index] for index in order[start : start + 16]] for start in range(0, 320, 16)]
+    padded = sum(max(batch) * len(batch) for batch in batches)
+    assert padded < 1.15 * sum(lengths)
+    longest = [max(batch) for batch in batches[:8]]
+    assert longest != sorted(longest)
+
+
+def test_model_learns_to_answer_and_to_stop(
+    tiny_model: Path, tmp_path: Path, undisturbed: tuple[bytes, dict[str, Any]]
+) -> None:
+    adapter, summary = train_in(tmp_path / "run", make_recipe(tiny_model))
+    assert adapter == undisturbed[0]
+    assert summary == undisturbed[1]
+    assert {name: summary[name] for name in ("examples", "held_out", "steps")} == {
+        "examples": 18,
+        "held_out": 2,
+        "steps": STEPS,
+    }
+    assert summary["epochs"] == pytest.approx(STEPS * 4 / 18)
+    assert summary["kept_step"] % 4 == 0
+    assert summary["evaluation_loss"] < summary["loss"] < 6
+    encoder = Encoder.load(tiny_model, "chatml")
+    prompt = encoder.chat(ROWS[0]["messages"][:1])
+    request = Request("a", prompt, 20, encoder.stop_ids)
+    with TransformersEngine(tiny_model, "float32", "cpu", 1, None, encoder.pad_id) as engine:
+        engine.use(tmp_path / "run" / "iteration-01" / "adapter")
+        (completion,) = engine.generate([request])
+    assert completion.finish_reason == "stop"
+    assert set(encoder.decode(completion.tokens)) == {"h", "e"}
+
+
+def test_done_training_is_not_done_again(tiny_model: Path, tmp_path: Path) -> None:
+    recipe = make_recipe(tiny_model, steps=1)
+    train_in(tmp_path / "run", recipe)
+    weights = tmp_path / "run" / "iteration-01" / "adapter" / "adapter_model.safetensors"
+    before = weights.stat().st_mtime_ns
+    train_in(tmp_path / "run", recipe)
+    assert weights.stat().st_mtime_ns == before
+
+
+def test_epochs_decide_where_steps_do_not(tiny_model: Path, tmp_path: Path) -> None:
+    _, summary = train_in(tmp_path / "run", make_recipe(tiny_model, steps=None, epochs=0.5, held_out=0.0))
+    assert (summary["examples"], summary["steps"], summary["epochs"]) == (20, 3, 0.6)
+    assert (summary["held_out"], summary["evaluation_loss"], summary["kept_step"]) == (0, None, 3)
+
+
+def test_few_steps_are_evaluated_at_the_end(tiny_model: Path, tmp_path: Path) -> None:
+    _, summary = train_in(tmp_path / "run", make_recipe(tiny_model, steps=3, evaluate_every=100))
+    assert summary["kept_step"] == 3
+    assert summary["evaluation_loss"] > 0
+
+
+def test_seed_of_the_run_decides_the_adapter(
+    tiny_model: Path, tmp_path: Path, undisturbed: tuple[bytes, dict[str, Any]]
+) -> None:
+    adapter, _ = train_in(tmp_path / "run", make_recipe(tiny_model, seed=1))
+    assert adapter != undisturbed[0]
+
+
+def test_killed_training_goes_on_to_the_same_adapter(
+    tiny_model: Path, tmp_path: Path, undisturbed: tuple[bytes, dict[str, Any]]
+) -> None:
+    directory = tmp_path / "run"
+    checkpoints = directory / "iteration-01" / "checkpoints"
+    code = (
+        "import sys; sys.path[:0] = sys.argv[3:]; from pathlib import Path; import test_train as t\n"
+        "t.train_in(Path(sys.argv[1]), t.make_recipe(Path(sys.argv[2])))"
+    )
+    command = [sys.executable, "-c", code, str(directory), str(tiny_model), str(Path(__file__).parent), *sys.path]
+    with subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}) as child:
+        while child.poll() is None and not list(checkpoints.glob(f"checkpoint-*/{WHOLE}")):
+            time.sleep(0.005)
+        child.send_signal(signal.SIGKILL)
+    assert child.returncode == -signal.SIGKILL
+    assert list(checkpoints.glob(f"checkpoint-*/{WHOLE}"))
+    assert not (directory / "iteration-01" / "adapter").exists()
+    assert train_in(directory, make_recipe(tiny_model)) == undisturbed
+
+
+def test_training_that_is_asked_to_stop_goes_on_to_the_same_adapter(
+    tiny_model: Path, tmp_path: Path, undisturbed: tuple[bytes, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(drain, "_wanted", True)
+        with pytest.raises(Interrupted):
+            train_in(tmp_path / "run", make_recipe(tiny_model))
+    checkpoints = tmp_path / "run" / "iteration-01" / "checkpoints"
+    assert [folder.name for folder in checkpoints.glob("checkpoint-*")] == ["checkpoint-1"]
+    assert train_in(tmp_path / "run", make_recipe(tiny_model)) == undisturbed
+
+
+def test_best_checkpoint_is_kept_and_a_cut_one_is_not_trusted(
+    tiny_model: Path, tmp_path: Path, encoder: Encoder, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = make_recipe(tiny_model, learning_rate=0.5, schedule="constant", evaluate_every=2)
+    ids = (*encoder.plain("he he"), encoder.turn_end_id)
+    learned = Example(ids, (IGNORED, *ids[1:]))
+    unlearnable = Example(ids, (IGNORED, *encoder.plain("no"), IGNORED))
+    cut = tmp_path / "checkpoint-2"
+    cut.mkdir()
+    outcome = Training(recipe, encoder, tmp_path, 1, "Train").run([learned] * 24, [unlearnable])
+    assert "cut while it was being saved" in caplog.text
+    assert outcome.kept_step < 6
+    assert outcome.checkpoint == tmp_path / f"checkpoint-{outcome.kept_step}"
+    kept = {f"checkpoint-{outcome.kept_step}", "checkpoint-6"}
+    assert {folder.name for folder in tmp_path.glob("checkpoint-*")} == kept
+    assert outcome.evaluation_loss is not None
+
+
+def test_loss_that_is_no_number_stops_the_run(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(StageError, match=r"loss is (nan|inf) at step \d+\. Lower train\.learning_rate"):
+        train_in(tmp_path / "run", make_recipe(tiny_model, learning_rate=1e30))
+    assert not (tmp_path / "run" / "iteration-01" / "adapter").exists()
+
+
+def test_half_precision_trains_too(tiny_model: Path, tmp_path: Path) -> None:
+    _, summary = train_in(tmp_path / "run", make_recipe(tiny_model, dtype="bfloat16", steps=8))
+    assert 0 < summary["loss"] < 6
