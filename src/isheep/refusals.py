@@ -14,6 +14,8 @@ from pydantic.fields import FieldInfo
 
 _SHOWN = 40
 """Characters of a wrong value that a message repeats."""
+_NEAR = 0.6
+"""Names less alike than this are not offered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +47,19 @@ def setting_names(model: type[BaseModel], prefix: str = "") -> list[str]:
 
 def nearest(key: str, known: Iterable[str]) -> str:
     """`Did you mean ...?` with the known keys that are nearest, by the whole key or by its last part; or nothing."""
-    last = key.rpartition(".")[2]
-    likeness = {name: _likeness(key, last, name) for name in known}
+    likeness = {name: _likeness(key, name) for name in known}
     best = max(likeness.values(), default=0.0)
-    offers = [f"`{name}`" for name, value in likeness.items() if value == best] if best >= 0.7 else []
+    offers = [f"`{name}`" for name, value in likeness.items() if value == best] if best >= _NEAR else []
     return f"Did you mean {_either(offers)}?" if 0 < len(offers) <= 3 else ""
 
 
-def _likeness(key: str, last: str, name: str) -> float:
-    """Between 0 and 1; the last part alone counts a little less, so that the group decides between equals."""
-    by_last = difflib.SequenceMatcher(None, last, name.rpartition(".")[2]).ratio()
+def _likeness(key: str, name: str) -> float:
+    """Between 0 and 1. A group in common proves nothing; among equals it decides."""
+    group, _, last = key.rpartition(".")
+    its_group, _, its_last = name.rpartition(".")
+    by_last = difflib.SequenceMatcher(None, last, its_last).ratio()
+    if group == its_group:
+        return by_last
     return max(difflib.SequenceMatcher(None, key, name).ratio(), by_last - 0.05)
 
 
