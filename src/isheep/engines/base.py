@@ -38,6 +38,9 @@ class Completion:
 class Engine(Protocol):
     """A model ready to generate and score. Context manager: leaving it gives the memory back."""
 
+    positions: int | None
+    """How many tokens a prompt and its completion may have together; None where the model knows no limit."""
+
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Completions as they finish, in any order. Pulls `requests` lazily, never more than it can work on."""
         ...

@@ -140,7 +140,7 @@ class TransformersEngine:
         self._model = load_model(self._folder, self._dtype, self._device)
         known = inspect.signature(self._model.forward).parameters
         self._takes_positions, self._takes_keep = "position_ids" in known, "logits_to_keep" in known
-        self._positions: int | None = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        self.positions: int | None = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
 
     def _adapt(self, adapter: Path) -> None:
         from peft import PeftModel
@@ -245,9 +245,9 @@ class TransformersEngine:
 
     def _budget(self, request: Request) -> int:
         """Tokens that the request may get: the model has no position for more."""
-        if self._positions is None:
+        if self.positions is None:
             return request.max_new_tokens
-        return max(0, min(request.max_new_tokens, self._positions - len(request.prompt)))
+        return max(0, min(request.max_new_tokens, self.positions - len(request.prompt)))
 
     @torch.inference_mode()
     def _score_candidates(self, prompts: Sequence[Tokens], candidates: Sequence[Tokens]) -> list[list[float]]:

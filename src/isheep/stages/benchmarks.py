@@ -1,0 +1,166 @@
+"""Finding and loading lm-eval's tasks: names checked before anything is spent, local tasks without a network, quietly.
+
+Importing this module does not import lm-eval; its functions do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isheep.errors import UserError
+
+_WHERE = "evaluate.benchmarks"
+
+_LOCAL_DATA = (None, "json", "csv", "parquet", "text", "arrow")
+"""What `dataset_path` says where a task brings its data along."""
+
+_LM_EVAL_SEEDS = (0, 1234)
+"""What lm-eval seeds random and numpy with: some tasks shuffle their choices, and these are the published items."""
+
+
+class Benchmarks:
+    """The tasks and groups that some names mean, loaded."""
+
+    def __init__(self, names: Sequence[str], folder: Path | None) -> None:
+        """Loads them; their data may be downloaded, unless all of them lie in `folder` with their data.
+
+        Raises:
+            UserError: an unknown name, data that does not load, or a task that runs generated code.
+        """
+        manager = _find(names, folder)
+        entries = [manager.task_index[member] for name in names for member in _members(manager, name)]
+        random.seed(_LM_EVAL_SEEDS[0])
+        np.random.seed(_LM_EVAL_SEEDS[1])
+        with quiet(), _offline(folder is not None and all(_is_local(one, folder) for one in entries)):
+            self.loaded = _load(manager, names)
+        self.tasks: dict[str, Any] = self.loaded["tasks"]
+        for name, task in self.tasks.items():
+            if getattr(task, "UNSAFE_CODE", False):
+                raise UserError(_WHERE, f"{name} runs generated code.", "Run it with a tool that isolates it.")
+            if task.get_config("num_fewshot") is None:
+                task.set_config("num_fewshot", 0)
+            task.set_fewshot_seed(seed=_LM_EVAL_SEEDS[1])
+        self._members = {name: _members(manager, name) for name in names}
+
+    def parts(self, name: str) -> dict[str, list[str]]:
+        """What figures a benchmark has: name -> the tasks whose items make it up (itself, or a group's or tag's)."""
+        group = self.loaded.get("groups", {}).get(name)
+        if group is not None:
+            members = [task.task_name for task in group.get_all_tasks()]
+            return {name: members} if group.has_aggregation else {member: [member] for member in members}
+        return {member: [member] for member in self._members[name]}
+
+
+def check_benchmarks(names: Sequence[str], folder: Path | None) -> None:
+    """Raises UserError for a name that is no task, group or tag (the nearest is offered), or no such folder."""
+    if names:
+        _find(names, folder)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """lm-eval's own log lines and bars do not show: ours do."""
+    import lm_eval.api.task
+    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    logger = logging.getLogger("lm_eval")
+    level, had_bars = logger.level, not are_progress_bars_disabled()
+    logger.setLevel(logging.ERROR)
+    disable_progress_bars()
+    bars = lm_eval.api.task.tqdm
+    lm_eval.api.task.tqdm = partial(bars, disable=True)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        lm_eval.api.task.tqdm = bars
+        if had_bars:
+            enable_progress_bars()
+
+
+def _find(names: Sequence[str], folder: Path | None) -> Any:
+    """A task manager that knows all the names; lm-eval's own ten thousand task files are read only where needed."""
+    if folder is not None:
+        if not folder.is_dir():
+            raise UserError("evaluate.tasks", f"there is no folder {folder}.", "Give one with lm-eval task files.")
+        own = _manager(folder, shipped=False)
+        if {*names} <= {*own.all_subtasks, *own.all_tags}:
+            return own
+    manager = _manager(folder, shipped=True)
+    for name in names:
+        if name not in manager.task_index:
+            near = difflib.get_close_matches(name, manager.all_tasks, n=1)
+            raise UserError(
+                _WHERE,
+                f"there is no benchmark `{name}`.",
+                f"Did you mean `{near[0]}`?" if near else "Give an lm-eval task, or set evaluate.tasks to your own.",
+            )
+    return manager
+
+
+@cache
+def _manager(folder: Path | None, shipped: bool) -> Any:
+    from lm_eval.tasks import TaskManager
+
+    with quiet():
+        return TaskManager(include_path=str(folder) if folder else None, include_defaults=shipped)
+
+
+def _members(manager: Any, name: str) -> list[str]:
+    """The tasks of a tag; anything else stands for itself."""
+    return sorted(manager.task_index[name].tags) if name in manager.all_tags else [name]
+
+
+def _load(manager: Any, names: Sequence[str]) -> Any:
+    try:
+        return manager.load(list(names))
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            _WHERE,
+            f"{', '.join(names)} cannot be loaded ({reason}).",
+            "The data of lm-eval's own tasks comes from the hub; see that it can be reached or lies in its cache.",
+        ) from error
+
+
+def _is_local(task: Any, folder: Path) -> bool:
+    inside = task.yaml_path is not None and folder.resolve() in task.yaml_path.resolve().parents
+    return inside and (task.cfg or {}).get("dataset_path") in _LOCAL_DATA
+
+
+@contextmanager
+def _offline(wanted: bool) -> Iterator[None]:
+    """Within the block the hub is not asked for anything, whoever has read the environment before."""
+    if not wanted:
+        yield
+        return
+    names = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    import datasets.config
+    import huggingface_hub.constants
+
+    places: tuple[Any, ...] = (datasets.config, huggingface_hub.constants)
+    saved = [place.HF_HUB_OFFLINE for place in places]
+    try:
+        for place in places:
+            place.HF_HUB_OFFLINE = True
+        yield
+    finally:
+        for place, value in zip(places, saved, strict=True):
+            place.HF_HUB_OFFLINE = value
+        for name, setting in before.items():
+            if setting is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = setting

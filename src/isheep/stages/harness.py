@@ -1,0 +1,236 @@
+"""lm-eval asks, our engine answers: the one adapter between the two. Importing it imports lm-eval (seconds)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from lm_eval.api.model import LM
+from lm_eval.models.utils import normalize_gen_kwargs
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+from isheep import drain
+from isheep.engines import Completion, Request
+from isheep.models import Model
+from isheep.progress import Advance, bar
+from isheep.seeding import derive_seed
+
+Tokens = tuple[int, ...]
+Pair = tuple[Tokens, Tokens]
+"""A context and its continuation."""
+
+FIRST_ROUND = 32
+"""Tokens after which an answer that its task ends at a string is first looked at; then twice as many, and so on."""
+
+AT_ONCE = 256
+"""Pairs that are scored in one call of the engine."""
+
+WINDOW = 2048
+"""Tokens of a window over a long text, for a model that knows no limit."""
+
+
+class Answer(str):
+    """A completion's text, which knows whether it was cut off before the model stopped."""
+
+    cut: bool = False
+
+
+@dataclass
+class _Generation:
+    """An answer in the making."""
+
+    prompt: Tokens
+    most: int
+    until: list[str]
+    temperature: float
+    top_p: float
+    tokens: Tokens = ()
+    text: str = ""
+    over: bool = False
+    cut: bool = False
+
+    def next_length(self, round_length: int) -> int:
+        """How many tokens to ask for next; only strings to stop at need a look in between."""
+        left = self.most - len(self.tokens)
+        return min(left, round_length) if self.until else left
+
+    def take(self, completion: Completion, asked: int, text: str) -> None:
+        """Adds tokens; `text` is that of all of them."""
+        ends = [place for place in (text.find(end) for end in self.until) if place >= 0]
+        stopped = bool(ends) or completion.finish_reason == "stop"
+        self.text = text[: min(ends)] if ends else text
+        self.over = stopped or len(self.tokens) >= self.most or len(completion.tokens) < asked
+        self.cut = self.over and not stopped
+
+
+class Harness(LM):  # type: ignore[misc]
+    """A model of ours as lm-eval wants it.
+
+    Generation: a zero-shot text is an instruction and is asked as the loop asks it (`Model.ask`); few-shot texts, and
+    such as break off at a colon (`Answer:`), are continued by the base as they stand. Likelihoods are of plain text,
+    for every model alike. A prompt with no room for an answer gets none, and the start of too long a context is left
+    out of a likelihood. Not covered: images, and few-shot examples as turns of their own.
+    """
+
+    def __init__(self, model: Model, tasks: Mapping[str, Any], seed: int) -> None:
+        """`tasks`: the lm-eval tasks by name; `seed` decides the answers of tasks that sample."""
+        super().__init__()
+        self._model, self._tasks, self._seed = model, tasks, seed
+        tokenizer = model.encoder.tokenizer
+        self._begin = model.encoder.plain("")
+        starts = (*self._begin, tokenizer.bos_token_id, tokenizer.eos_token_id, model.encoder.turn_end_id)
+        self._prefix: int = next(start for start in starts if start is not None)
+
+    def generate_until(self, requests: list[Any]) -> list[str]:
+        """The answers, each up to a stop token, to one of its task's strings or to its task's number of tokens."""
+        generations = [self._generation(request) for request in requests]
+        with bar(f"Generate ({self._model.name})", len(requests)) as advance:
+            pending = sorted(range(len(generations)), key=lambda index: len(generations[index].prompt))
+            length = FIRST_ROUND
+            while pending:
+                self._generate(generations, pending, length, advance)
+                pending = [index for index in pending if not generations[index].over]
+                length *= 2
+        return [_answer(generation) for generation in generations]
+
+    def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
+        """Log-probability of each continuation, and, where its task asks, whether greedy decoding would write it."""
+        pairs = [self._pair(*request.args) for request in requests]
+        sums = self._score(pairs)
+        asked = [index for index, request in enumerate(requests) if self._wants_greedy(request.task_name)]
+        greedy = self._greedy(pairs, asked)
+        return [(total, index in greedy) for index, total in enumerate(sums)]
+
+    def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
+        """Log-probability of each whole text, every token given as much before it as the model's window holds."""
+        window = (self._model.engine.positions or WINDOW + 1) - 1
+        pairs: list[Pair] = []
+        owners: list[int] = []
+        for owner, request in enumerate(requests):
+            ids = list(self._model.encoder.plain(request.args[0])[len(self._begin) :])
+            for part in get_rolling_token_windows(ids, self._prefix, max_seq_len=window, context_len=1):
+                context, continuation = make_disjoint_window(part)
+                pairs.append((tuple(context), tuple(continuation)))
+                owners.append(owner)
+        totals = [0.0] * len(requests)
+        for owner, score in zip(owners, self._score(pairs), strict=True):
+            totals[owner] += score
+        return totals
+
+    def _generation(self, request: Any) -> _Generation:
+        text, wanted = request.args
+        settings = normalize_gen_kwargs(wanted)
+        shots = self._tasks[request.task_name].get_config("num_fewshot")
+        continues = self._model.number == 0 and (shots or text.rstrip().endswith(":"))
+        return _Generation(
+            self._model.encoder.plain(text) if continues else self._model.ask(text.strip()),
+            most=settings["max_gen_toks"],
+            until=[end for end in settings["until"] if end],
+            temperature=float(settings.get("temperature", 0.0)) if settings["do_sample"] else 0.0,
+            top_p=float(settings.get("top_p") or 1.0),
+        )
+
+    def _generate(
+        self, generations: Sequence[_Generation], pending: Sequence[int], length: int, advance: Advance
+    ) -> None:
+        """One round: every pending answer gets up to `length` more tokens."""
+        engine, encoder = self._model.engine, self._model.encoder
+        requests = (self._request(index, generations[index], length) for index in pending)
+        for completion in engine.generate(requests):
+            drain.stop_here()
+            generation = generations[int(completion.id)]
+            asked = generation.next_length(length)
+            generation.tokens += completion.tokens
+            generation.take(completion, asked, encoder.decode(generation.tokens))
+            advance(int(generation.over))
+
+    def _request(self, index: int, generation: _Generation, length: int) -> Request:
+        return Request(
+            id=str(index),
+            prompt=generation.prompt + generation.tokens,
+            max_new_tokens=generation.next_length(length),
+            stop_ids=self._model.encoder.stop_ids,
+            temperature=generation.temperature,
+            top_p=generation.top_p,
+            seed=derive_seed(self._seed, "evaluate", index, len(generation.tokens)),
+        )
+
+    def _pair(self, context: str, continuation: str) -> Pair:
+        """Ids of both; white space between them belongs to the continuation, where most tokenizers have it."""
+        stem = context.rstrip()
+        continuation = context[len(stem) :] + continuation
+        encoder = self._model.encoder
+        before = encoder.plain(stem) if stem else (self._prefix,)
+        whole = encoder.plain(stem + continuation)
+        if stem and whole[: len(before)] == before and len(whole) > len(before):
+            after = whole[len(before) :]
+        else:
+            after = encoder.plain(continuation)[len(self._begin) :]
+        return self._fit(before, after)
+
+    def _fit(self, before: Tokens, after: Tokens) -> Pair:
+        """The end of both that the model has positions for, at least one token of the context."""
+        positions = self._model.engine.positions
+        if positions is None:
+            return before, after
+        after = after[-(positions - 1) :]
+        return before[-(positions - len(after)) :], after
+
+    def _score(self, pairs: Sequence[Pair]) -> list[float]:
+        """Log-probability of each continuation.
+
+        One-token continuations of one context (A, B, C, D) are read from a single forward pass.
+        """
+        sums = [0.0] * len(pairs)
+        single: dict[Tokens, list[int]] = {}
+        longer: list[int] = []
+        for index, (before, after) in enumerate(pairs):
+            if len(after) == 1:
+                single.setdefault(before, []).append(index)
+            else:
+                longer.append(index)
+        with bar(f"Score ({self._model.name})", len(pairs)) as advance:
+            for contexts in _chunks(sorted(single, key=len)):
+                candidates = sorted({pairs[index][1] for context in contexts for index in single[context]})
+                table = self._model.engine.score_next(contexts, candidates)
+                for context, row in zip(contexts, table, strict=True):
+                    of = dict(zip(candidates, row, strict=True))
+                    for index in single[context]:
+                        sums[index] = of[pairs[index][1]]
+                    advance(len(single[context]))
+            for indices in _chunks(sorted(longer, key=lambda index: sum(map(len, pairs[index])))):
+                rows = self._model.engine.score_sequences([pairs[index][0] + pairs[index][1] for index in indices])
+                for index, row in zip(indices, rows, strict=True):
+                    count = len(pairs[index][1])
+                    sums[index] = sum(row[-count:]) if count else 0.0
+                advance(len(indices))
+        return sums
+
+    def _greedy(self, pairs: Sequence[Pair], asked: Iterable[int]) -> set[int]:
+        """Those of the asked pairs whose continuation is what greedy decoding writes."""
+        requests = (Request(str(index), pairs[index][0], len(pairs[index][1]), frozenset()) for index in asked)
+        completions = self._model.engine.generate(requests)
+        return {int(one.id) for one in completions if one.tokens == pairs[int(one.id)][1]}
+
+    def _wants_greedy(self, name: str) -> bool:
+        """Whether a task may look at the greedy flag; plain multiple choice, the bulk of all, does not."""
+        task = self._tasks[name]
+        metrics = {metric.get("metric") for metric in task.get_config("metric_list") or ()}
+        plain = task.get_config("output_type") == "multiple_choice" and task.get_config("process_results") is None
+        return not plain or "exact_match" in metrics
+
+
+def _answer(generation: _Generation) -> Answer:
+    answer = Answer(generation.text)
+    answer.cut = generation.cut
+    return answer
+
+
+def _chunks(items: Iterable[Any]) -> Iterator[list[Any]]:
+    """Runs of at most AT_ONCE items; the user may stop between two."""
+    rest = iter(items)
+    while chunk := list(islice(rest, AT_ONCE)):
+        drain.stop_here()
+        yield chunk
