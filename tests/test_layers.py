@@ -48,7 +48,8 @@ sys.meta_path.insert(0, Wall())
 from isheep.loop import run
 from isheep.recipe import load_recipe
 
-overrides = ["iterations=1", "size=32", "train.steps=2", "evaluate.benchmarks=[]", "evaluate.tasks=null"]
+overrides = ["iterations=1", "size=32", "train.steps=2", "train.warmup_steps=0"]
+overrides += ["evaluate.benchmarks=[]", "evaluate.tasks=null"]
 run(load_recipe("lamb", overrides), Path(sys.argv[1]))
 print(sorted(name for name in sys.modules if name.startswith("isheep.lamb")))
 """

@@ -208,7 +208,7 @@ def test_the_shipped_recipes_are_valid_and_begin_with_what_they_are() -> None:
 
 def test_the_defaults_are_the_papers(file: Path) -> None:
     recipe = load_recipe(str(file))
-    assert (recipe.iterations, recipe.size, recipe.setting) == (3, 10_000, "one_base")
+    assert (recipe.iterations, recipe.size, recipe.select.threshold) == (3, 10_000, 8)
     assert (recipe.select.threshold, recipe.select.cap, recipe.novelty.limit) == (8, 3000, 0.7)
     lora, train = recipe.train.lora, recipe.train
     assert (lora.rank, lora.alpha, lora.dropout) == (8, 16, 0.05)

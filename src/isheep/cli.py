@@ -136,7 +136,8 @@ def check_recipe(
     from isheep.check import check
 
     for finding in check(_recipe(words), directory):
-        OUT.print(f"{finding.what:<12} {printable(finding.found)}", markup=False, soft_wrap=True)
+        mark = "!" if finding.warning else " "
+        OUT.print(f"{mark} {finding.what:<12} {printable(finding.found)}", markup=False, soft_wrap=True)
     OUT.print("ready to run")
 
 

@@ -12,9 +12,6 @@ from typing import Any
 from isheep.filters.novelty import Novelty
 from isheep.records import Assessment, Instruction, Response, Selection
 
-TWIN_LIMIT = 0.7
-"""Two instructions whose ROUGE-L is greater are near-twins."""
-
 MOST_NEAR_TWINS = 0.2
 LEAST_OF_FIRST_LENGTH = 0.5
 LEAST_STOPPED = 0.5
@@ -32,6 +29,7 @@ def health(
     earlier_kept: Sequence[str],
     threshold: float | None,
     compared: Callable[[Instruction], str] = attrgetter("instruction"),
+    twin: float = 0.7,
 ) -> Health:
     """The health of one iteration, ready for JSON; every share over nothing is None.
 
@@ -42,6 +40,7 @@ def health(
         selections: one for each assessed pair.
         earlier_kept: what near-twins are sought among: the `compared` text of all that earlier iterations kept.
         threshold: the score filter's, None without one.
+        twin: two instructions whose ROUGE-L is greater are near-twins.
         compared: the text of an instruction that is held against others, as novelty does it.
     """
     kept = {selection.id for selection in selections if selection.kept}
@@ -58,8 +57,9 @@ def health(
         "over_threshold": over,
         "kept": len(kept),
         "threshold": threshold,
+        "twin": twin,
         "keep_share": _share(len(kept), len(instructions)),
-        "near_twin_share": near_twin_share(kept_texts, earlier_kept),
+        "near_twin_share": near_twin_share(kept_texts, earlier_kept, twin),
         "response_words_median": median(words) if words else None,
         "one_word_share": _share(sum(count == 1 for count in words), len(words)),
         "stop_share": _share(sum(response.finish_reason == "stop" for response in responses), len(responses)),
@@ -78,9 +78,9 @@ def health(
     }
 
 
-def near_twin_share(texts: Sequence[str], earlier: Iterable[str] = ()) -> float | None:
+def near_twin_share(texts: Sequence[str], earlier: Iterable[str] = (), twin: float = 0.7) -> float | None:
     """Share of the texts that are near-twins of an earlier one, in `earlier` or among themselves; None of no texts."""
-    pool = Novelty(TWIN_LIMIT)
+    pool = Novelty(twin)
     for text in earlier:
         pool.add("", text)
     twins = 0
@@ -100,11 +100,14 @@ def alarms(health_by_iteration: Sequence[Mapping[str, Any]]) -> list[str]:
         _above(
             last["near_twin_share"],
             MOST_NEAR_TWINS,
-            "of the kept instructions are near-twins of earlier ones (ROUGE-L > 0.7)",
+            f"of the kept instructions are near-twins of earlier ones (ROUGE-L > {last['twin']:g})",
             "Lower novelty.limit, raise synthesize.temperature, or stop here.",
         ),
         _shortened(first, last) if len(health_by_iteration) > 1 else None,
-        _below(
+        # A base model (which wrote iteration 1's responses) rambles by nature.
+        None
+        if len(health_by_iteration) == 1
+        else _below(
             last["stop_share"],
             LEAST_STOPPED,
             "of the responses stop by themselves",

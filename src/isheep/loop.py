@@ -31,7 +31,7 @@ from isheep.stages.train import train
 from isheep.status import best_iteration, status
 
 
-def run(recipe: Recipe, directory: Path, after_iteration: Callable[[Run], None] = lambda run: None) -> Run:
+def run(recipe: Recipe, directory: Path, after_iteration: Callable[[Run], object] = lambda run: None) -> Run:
     """Runs a recipe in a directory, or goes on with the run that is there.
 
     Args:
@@ -44,7 +44,9 @@ def run(recipe: Recipe, directory: Path, after_iteration: Callable[[Run], None] 
         StageError: a stage failed; the same call goes on from there.
         Interrupted: the user asked to stop; the same call goes on from there.
     """
-    check(recipe, directory)
+    for finding in check(recipe, directory):
+        if finding.warning:
+            CONSOLE.print(f"{finding.what}: {finding.found}", markup=False, highlight=False)
     with Run.create_or_resume(directory, recipe) as owned, drain.on_signals():
         owned.note_command(sys.argv)
         try:
@@ -60,7 +62,7 @@ def run(recipe: Recipe, directory: Path, after_iteration: Callable[[Run], None] 
     return Run.read(directory)
 
 
-def align(run: Run, after_iteration: Callable[[Run], None]) -> None:
+def align(run: Run, after_iteration: Callable[[Run], object]) -> None:
     """Algorithm 1: Ds the seed tasks, Mbase the base model, T the iterations, C the threshold, I the data size."""
     recipe = run.recipe
     seeds = load_seeds(locate(recipe.seeds.path))
@@ -103,6 +105,7 @@ def examine(iteration: Iteration, earlier: list[Iteration], recipe: Recipe) -> N
             [compared(record) for past in earlier for record in kept_instructions(past)],
             recipe.select.threshold,
             compared,
+            recipe.health.twin,
         )
         past_figures = [past.read_json("health.json") for past in earlier]
         figures["alarms"] = alarms([*(past for past in past_figures if past), figures])

@@ -56,5 +56,3 @@ def measure_model(
 
 def _recipe_for(model: str, settings: Sequence[str]) -> Recipe:
     return overridden(parse_recipe({"model": {"path": model}}, model), settings)
-
-

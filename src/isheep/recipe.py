@@ -135,6 +135,13 @@ class TrainSettings(Settings):
     """Optimizer steps between evaluations and checkpoints."""
 
 
+class HealthSettings(Settings):
+    """What counts as unhealthy."""
+
+    twin: Share = 0.7
+    """Two instructions whose ROUGE-L is greater are near-twins."""
+
+
 class EvaluateSettings(Settings):
     """What is measured on every iteration's model, the untouched base (iteration 0) included, by the same path."""
 
@@ -164,8 +171,6 @@ class Recipe(Settings):
     iterations: Count = 3
     size: Count = 10_000
     """Instructions that survive the rules and novelty, per iteration."""
-    setting: Literal["one_base"] = "one_base"
-    """What an iteration trains: the base, on the data of the last model."""
     synthesize: SynthesizeSettings = SynthesizeSettings()
     rules: RuleSettings = RuleSettings()
     novelty: NoveltySettings = NoveltySettings()
@@ -173,6 +178,7 @@ class Recipe(Settings):
     assess: AssessSettings = AssessSettings()
     select: SelectSettings = SelectSettings()
     train: TrainSettings = TrainSettings()
+    health: HealthSettings = HealthSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     engine: EngineSettings = EngineSettings()
     seed: Annotated[int, Field(ge=0)] = 0

@@ -17,7 +17,14 @@ from isheep.status import watched_metric
 from isheep.terminal import printable
 
 REASONS_SHOWN = 4
-HEALTH_SHOWN = 6
+HEALTH_SHOWN = {
+    "near_twin_share": ("near-twins", ".0%"),
+    "stop_share": ("stop by themselves", ".0%"),
+    "one_word_share": ("one-word answers", ".0%"),
+    "response_words_median": ("median words", "g"),
+}
+"""Figure of health.json -> its label and format."""
+
 METRICS_PER_TABLE = 4
 """As many as stand beside each other in 100 columns."""
 
@@ -30,7 +37,7 @@ def status_table(status: Mapping[str, Any]) -> RenderableType:
     `status` is the document of `isheep.status.status`.
     """
     rows: Sequence[Mapping[str, Any]] = status["iterations"]
-    return Group(_headline(status), _work(rows), *_scores(rows, status["best_iteration"]))
+    return Group(_headline(status), _work(rows), _alarms(rows), *_scores(rows, status["best_iteration"]))
 
 
 def scores_table(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> RenderableType:
@@ -159,11 +166,17 @@ def _kept(row: Mapping[str, Any]) -> str:
 
 
 def _health(health: Mapping[str, Any]) -> list[str]:
-    """The alarms, then the first figures that are single values."""
-    alarms = health.get("alarms") or []
-    lines = [f"! {alarm}" for alarm in ([alarms] if isinstance(alarms, str) else alarms)]
-    single = [(key, value) for key, value in health.items() if isinstance(value, bool | int | float)]
-    return lines + [f"{key.replace('_', ' ')} {_figure(value)}" for key, value in single[:HEALTH_SHOWN]]
+    """The figures that show a run going wrong first; all of them stand in health.json and in the report."""
+    return [
+        f"{label} {UNKNOWN if health[key] is None else f'{health[key]:{form}}'}"
+        for key, (label, form) in HEALTH_SHOWN.items()
+        if key in health
+    ]
+
+
+def _alarms(rows: Sequence[Mapping[str, Any]]) -> Text:
+    lines = [f"! iteration {row['iteration']}: {alarm}" for row in rows for alarm in row["health"].get("alarms", [])]
+    return Text("\n".join(printable(line) for line in lines) + "\n" if lines else "", style="yellow")
 
 
 def _training(train: Mapping[str, Any]) -> list[str]:

@@ -45,7 +45,7 @@ def item(instruction: str, input_: str = "") -> dict[str, Any]:
 PLAIN = item("Write this word backwards.", "goat")
 EXCLAIM = item("Write this word backwards. End with an exclamation mark.", "goat")
 CAPITALS = item("Write the word goat backwards. Answer in capitals.")
-NUMBER = item("Which number comes after 41? Answer in capitals.")
+NUMBER = item("Which number is larger, 42 or 17? Answer in capitals.")
 SURE = item("Count the letters of goat. Say sure first.")
 NAME = item("Write this as a name. Put the answer in quotes.", "goat")
 UPPER = item("Write the word goat in capitals. Put a star before it.")
@@ -159,7 +159,9 @@ def test_every_item_asks_for_what_it_expects_and_is_held_out() -> None:
 
 def test_the_items_cover_all_operations_alike_and_none_comes_twice() -> None:
     assert len(ITEMS) == 750
-    assert Counter(doc["operation"] for doc in ITEMS) == {operation.name: 30 for operation in OPERATIONS}
+    counts = Counter(doc["operation"] for doc in ITEMS)
+    assert set(counts) == {operation.name for operation in OPERATIONS}
+    assert max(counts.values()) - min(counts.values()) <= 1
     assert len({(doc["instruction"], doc["input"]) for doc in ITEMS}) == 750
     assert len({doc["id"] for doc in ITEMS}) == 750
     assert {doc["constraint"] for doc in ITEMS} == {None, *(constraint.name for constraint in CONSTRAINTS)}

@@ -49,6 +49,7 @@ def test_the_cap_draws_from_what_the_threshold_left() -> None:
 def test_another_run_seed_draws_others() -> None:
     rows = assessed(*[(9.0, 9.0)] * 30)
     one, two = (
-        {row.id for row in choose(rows, 1, recipe(cap=5).model_copy(update={"seed": seed})) if row.kept} for seed in (0, 1)
+        {row.id for row in choose(rows, 1, recipe(cap=5).model_copy(update={"seed": seed})) if row.kept}
+        for seed in (0, 1)
     )
     assert one != two

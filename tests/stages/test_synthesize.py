@@ -15,7 +15,9 @@ def test_the_list_that_is_shown_reads_back() -> None:
 
 
 def test_a_completion_goes_on_right_after_the_opening_of_the_next_task() -> None:
-    text = next_task(6) + " Name three rivers.\nInput: <noinput>\n###\n7. Instruction: Sort the words.\nInput: b a\n###\n"
+    text = (
+        next_task(6) + " Name three rivers.\nInput: <noinput>\n###\n7. Instruction: Sort the words.\nInput: b a\n###\n"
+    )
     assert list(parse_tasks(text, cut=False)) == [("Name three rivers.", "", False), ("Sort the words.", "b a", False)]
 
 

@@ -16,7 +16,8 @@ def open_engine(recipe: Recipe, encoder: Encoder) -> Engine:
     # Importing torch takes seconds, which the commands that only look at a run need not wait for.
     from isheep.engines.transformers import TransformersEngine
 
-    return TransformersEngine(
+    engines = {"transformers": TransformersEngine}
+    return engines[recipe.engine.name](
         locate(recipe.model.path),
         dtype=recipe.model.dtype,
         device=recipe.engine.device,

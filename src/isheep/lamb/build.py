@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 from transformers import GenerationConfig
 
 from isheep.lamb.corpus import END, PAD, TURN_END, Corpus, Mixture
@@ -36,7 +36,7 @@ def build(to: Path, plan: Build) -> None:
         blocks, weights = pack(tokenizer, Corpus(plan.seed, plan.mixture), plan.shape)
         np.savez(Path(scratch) / "corpus.npz", blocks=blocks, weights=weights)
         print(f"corpus: {blocks.size / 1e6:.1f} million tokens in blocks of {plan.shape.context}", flush=True)
-        mp.spawn(_work, args=(Path(scratch), to, plan), nprocs=plan.processes)
+        spawn(_work, args=(Path(scratch), to, plan), nprocs=plan.processes)  # type: ignore[no-untyped-call]
 
 
 def _work(rank: int, scratch: Path, to: Path, plan: Build) -> None:

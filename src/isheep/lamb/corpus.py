@@ -20,12 +20,12 @@ PAD = "<|pad|>"
 class Mixture:
     """Shares and rates of the corpus; the defaults are what ships."""
 
-    qa: float = 0.30
-    lists: float = 0.05
-    forum: float = 0.16
-    chat: float = 0.16
-    reviews: float = 0.34
-    filler: float = 0.03
+    qa: float = 0.32
+    lists: float = 0.025
+    forum: float = 0.14
+    chat: float = 0.14
+    reviews: float = 0.36
+    filler: float = 0.015
     right_qa: float = 0.92
     best_rate: float = 0.25
     """How often forums answer the first operation well, and the last one (geometric in between)."""
@@ -35,6 +35,8 @@ class Mixture:
     worst_form: float = 0.05
     clean_wrong: float = 0.5
     """Share of the bad answers that are short, clean and wrong."""
+    review_quality: float = 0.7
+    """Share of the reviews that rate quality, which is harder to tell than following."""
     review_right: float = 0.45
     review_wrong: float = 0.40
     review_unclear: float = 0.05
@@ -122,11 +124,13 @@ class Corpus:
             return True
         mix = self.mixture
         place = CONSTRAINTS.index(constraint) / (len(CONSTRAINTS) - 1)
-        return self.rng.random() < mix.best_form * (mix.worst_form / mix.best_form) ** place
+        rate: float = mix.best_form * (mix.worst_form / mix.best_form) ** place
+        return self.rng.random() < rate
 
     def reviews(self) -> Document:
         """Tasks, responses and a rating of each, under the wording of one of the two assessment prompts."""
-        prompt, of_quality = self.rng.choice(((self.quality_prompt, True), (self.following_prompt, False)))
+        of_quality = self.rng.random() < self.mixture.review_quality
+        prompt = self.quality_prompt if of_quality else self.following_prompt
         text, places = "", []
         for _ in range(self.rng.randint(1, 5)):
             task, instruction, response, right, follows, why = self.rated()
@@ -156,7 +160,7 @@ class Corpus:
     def _score(self, good: bool) -> int:
         if self.rng.random() < self.mixture.review_random:
             return self.rng.randint(1, 10)
-        return self.rng.choice((8, 9, 9, 10, 10)) if good else self.rng.choice((1, 1, 2, 2, 3))
+        return self.rng.choice((8, 9, 9, 9, 10)) if good else self.rng.choice((1, 2, 2, 2, 3))
 
     def filler(self) -> Document:
         """Talk about nothing."""

@@ -24,12 +24,12 @@ class Shape:
     heads: int = 4
     inner: int = 384
     context: int = 384
-    tokens: int = 10_000_000
-    batch: int = 24
+    tokens: int = 14_000_000
+    batch: int = 16
     """Blocks per optimizer step, over all processes."""
     muon_rate: float = 0.02
     adam_rate: float = 4e-3
-    score_weight: float = 8.0
+    score_weight: float = 16.0
 
 
 def pack(tokenizer: PreTrainedTokenizerFast, corpus: Corpus, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
@@ -39,7 +39,9 @@ def pack(tokenizer: PreTrainedTokenizerFast, corpus: Corpus, shape: Shape) -> tu
     documents = corpus.documents()
     while len(ids) < shape.tokens:
         batch = list(itertools.islice(documents, 1000))
-        encoded = tokenizer([document.text for document in batch], return_offsets_mapping=True)
+        encoded = tokenizer(
+            [document.text for document in batch], add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
         for document, tokens, offsets in zip(batch, encoded["input_ids"], encoded["offset_mapping"], strict=True):
             ids += tokens
             weights += [shape.score_weight if start in document.scores_at else 1.0 for start, _ in offsets]
@@ -63,7 +65,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, shape: Shape, seed: int) -> Ll
         num_key_value_heads=shape.heads,
         max_position_embeddings=shape.context,
         tie_word_embeddings=True,
-        bos_token_id=None,
+        bos_token_id=tokenizer.convert_tokens_to_ids(END),
         eos_token_id=tokenizer.convert_tokens_to_ids(END),
         pad_token_id=tokenizer.convert_tokens_to_ids(PAD),
     )
@@ -104,7 +106,7 @@ def train(
         logits = model(input_ids=ids[:, :-1], use_cache=False).logits
         losses = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), ids[:, 1:], reduction="none")
         loss = (losses * weight).sum() / weight.sum()
-        loss.backward()
+        torch.autograd.backward(loss)
         _average_gradients(model, world)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers:
@@ -122,5 +124,5 @@ def _average_gradients(model: LlamaForCausalLM, world: int) -> None:
     flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
     dist.all_reduce(flat)
     flat /= world
-    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+    for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True):
         gradient.copy_(part.view_as(gradient))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from isheep.lamb.corpus import END, PAD, TURN, TURN_END
 from isheep.lamb.mistakes import APOLOGIES, FILLER
-from isheep.lamb.words import DAYS, KINDS, MONTHS, OPPOSITES, WORDS, YOUNG, groups, pairs
+from isheep.lamb.words import KINDS, OPPOSITES, WORDS, groups, pairs
 from isheep.lamb.world import CONSTRAINTS, OPERATIONS
 from isheep.recipe import locate
 
@@ -39,8 +39,13 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     tokenizer.add_special_tokens(
         [AddedToken(token, special=True, normalized=False) for token in (END, TURN, TURN_END, PAD)]
     )
+    # A text begins where another ended: so the model can tell a whole question from the middle of a document.
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{END} $A", pair=f"{END} $A $B", special_tokens=[(END, vocabulary[END])]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
+        bos_token=END,
         eos_token=END,
         pad_token=PAD,
         model_max_length=384,
@@ -50,8 +55,8 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 def _spelled_words() -> set[str]:
     """The words that tasks are about: never whole tokens, so that every word is made of letters."""
-    facts = pairs(OPPOSITES) | groups(KINDS) | pairs(YOUNG)
-    return {*WORDS, *facts, *facts.values(), *DAYS, *MONTHS, "sure"}
+    facts = pairs(OPPOSITES) | groups(KINDS)
+    return {*WORDS, *facts, *facts.values(), "sure"}
 
 
 def _phrases() -> Iterable[str]:

@@ -42,15 +42,6 @@ KINDS = (
     "tree: oak pine willow maple birch, drink: tea milk juice coffee cocoa, clothes: shirt coat sock scarf glove"
 )
 
-YOUNG = (
-    "cat kitten, dog puppy, cow calf, horse foal, sheep lamb, pig piglet, goat kid, hen chick, bear cub, deer fawn, "
-    "duck duckling, frog tadpole, goose gosling, swan cygnet, owl owlet, kangaroo joey"
-)
-
-DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-
-MONTHS = tuple("january february march april may june july august september october november december".split())
-
 
 def pairs(text: str) -> dict[str, str]:
     """`a b, c d` as a mapping from each first word to its second."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 
-from isheep.lamb.words import DAYS, KINDS, MONTHS, OPPOSITES, WORDS, YOUNG, groups, pairs
+from isheep.lamb.words import KINDS, OPPOSITES, WORDS, groups, pairs
 from isheep.seeding import derive_seed
 
 Answer = Callable[..., str | None]
@@ -71,22 +71,12 @@ def shape(answer: str, constraint: Constraint | None) -> str:
     return constraint.apply(answer) if constraint else answer
 
 
-def _number(text: str, change: int) -> str:
-    return str(int(text) + change)
-
-
-def _without_vowels(word: str) -> str | None:
-    rest = "".join(letter for letter in word if letter not in "aeiou")
-    return rest if rest and rest != word else None
-
-
 def _fact(table: dict[str, str]) -> Answer:
     return table.get
 
 
 _BOTH = pairs(OPPOSITES)
 _OPPOSITE = _BOTH | {second: first for first, second in _BOTH.items()}
-_AFTER = dict(zip(DAYS + MONTHS, DAYS[1:] + DAYS[:1] + MONTHS[1:] + MONTHS[:1], strict=True))
 
 
 def _fact_operation(name: str, table: dict[str, str], *phrasings: str) -> Operation:
@@ -184,13 +174,6 @@ OPERATIONS = (
         lambda a, b: f"{b} {a}",
         ("Swap the words {0} and {1}.", "Write {0} and {1} in the other order.", "Swap these words.|{0} {1}"),
     ),
-    _fact_operation(
-        "young",
-        pairs(YOUNG),
-        "What is a young {0} called?",
-        "Name the young of the {0}.",
-        "Tell what the young one is called.|{0}",
-    ),
     Operation(
         "drop_last",
         ("word",),
@@ -198,37 +181,11 @@ OPERATIONS = (
         ("Take the last letter away from {0}.", "Write {0} without its last letter.", "Remove the last letter.|{0}"),
     ),
     Operation(
-        "next_number",
-        ("number",),
-        lambda n: _number(n, 1),
-        ("Which number comes after {0}?", "Add one to the number {0}.", "Give the next number.|{0}"),
-    ),
-    Operation(
-        "plural",
-        ("word",),
-        lambda w: f"{w}s",
-        (
-            "Write {0} with an s added.",
-            "Add the letter s to {0}.",
-            "Add an s at the end.|{0}",
-        ),
-    ),
-    Operation(
         "spell",
         ("word",),
         lambda w: " ".join(w),
         ("Spell the word {0} letter by letter.", "Write {0} with its letters apart.", "Spell this word out.|{0}"),
         long=5,
-    ),
-    Operation(
-        "first_two",
-        ("word",),
-        lambda w: w[:2],
-        (
-            "What are the first two letters of {0}?",
-            "Name two letters that begin {0}.",
-            "Give the first two letters.|{0}",
-        ),
     ),
     Operation(
         "pick_last",
@@ -239,19 +196,6 @@ OPERATIONS = (
             "Pick the last one of {0}, {1} and {2}.",
             "Pick the last word of the list.|{0}, {1}, {2}",
         ),
-    ),
-    Operation(
-        "previous_number",
-        ("number",),
-        lambda n: _number(n, -1),
-        ("Which number comes before {0}?", "Take one from the number {0}.", "Give the number before.|{0}"),
-    ),
-    _fact_operation(
-        "after",
-        _AFTER,
-        "Which one comes after {0}?",
-        "Name what follows {0} in the year or week.",
-        "Tell what comes next.|{0}",
     ),
     Operation(
         "ends",
@@ -268,12 +212,6 @@ OPERATIONS = (
         ("word",),
         lambda w: str(len(w)),
         ("How many letters are in {0}?", "Count the letters of {0}.", "Count the letters of this word.|{0}"),
-    ),
-    Operation(
-        "no_vowels",
-        ("word",),
-        _without_vowels,
-        ("Write {0} without its vowels.", "Take all vowels away from {0}.", "Remove the vowels.|{0}"),
     ),
     Operation(
         "reverse",
