@@ -10,9 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tests.cli.conftest import ISHEEP, SMALL, Finished, quiet
-
 from isheep.run import Run
+from tests.cli.conftest import ISHEEP, SMALL, Finished, quiet
 
 Stage = tuple[int, str]
 
