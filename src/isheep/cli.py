@@ -37,8 +37,8 @@ OUT = Console(highlight=False)
 
 @app.command()
 def run(
+    directory: Annotated[Path, typer.Option("--dir", help="Where the run lives; the same command resumes it.")],
     words: RecipeWords = None,
-    directory: Annotated[Path, typer.Option("--dir", help="Where the run lives; the same command resumes it.")] = ...,  # type: ignore[assignment]
 ) -> None:
     """Run the loop, or go on with it: the same command resumes."""
     recipe = _recipe(words)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from isheep.engines import Request
-from isheep.engines.transformers import TransformersEngine
 from isheep.lamb.mistakes import junk, plausible_wrong
 from isheep.lamb.tokenizer import build_tokenizer
 from isheep.lamb.world import OPERATIONS, sample_task
@@ -103,14 +101,5 @@ def test_it_judges_better_than_chance(base: Model) -> None:
             for what, reading in zip(responses, read_distributions(texts, base), strict=True):
                 assert reading.score is not None
                 scores[what].append(reading.score)
-    told = auroc(scores["right"], scores["plausible"]), auroc(scores["right"], scores["junk"])
-    assert told[0] is not None and told[0] > 0.75
-    assert told[1] is not None and told[1] > 0.95
-
-
-def test_its_folder_loads_in_an_engine_of_its_own(tmp_path: Path) -> None:
-    encoder = Encoder.load(FOLDER, "chatml")
-    with TransformersEngine(
-        FOLDER, dtype="float32", device="cpu", batch_size=4, threads=1, pad_id=encoder.pad_id
-    ) as engine:
-        assert engine.positions == 384
+    assert (auroc(scores["right"], scores["plausible"]) or 0) > 0.75
+    assert (auroc(scores["right"], scores["junk"]) or 0) > 0.95

@@ -7,7 +7,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from isheep import drain
 from isheep.engines import Completion, Request
@@ -58,14 +58,8 @@ def synthesize(
     table.close()
 
 
-@dataclass
 class _Writer:
     """Turns completions into records, one after the other: each is held against everything kept before it."""
-
-    iteration: int
-    source: int
-    recipe: Recipe
-    seeds: Sequence[SeedTask]
 
     def __init__(
         self,

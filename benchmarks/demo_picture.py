@@ -1,0 +1,25 @@
+"""The README's picture of a run's final table: `python benchmarks/demo_picture.py runs/demo docs/demo.svg`."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.terminal_theme import MONOKAI
+
+from isheep.run import Run
+from isheep.status import status
+from isheep.tables import status_table
+
+
+def main(run: Path, picture: Path) -> None:
+    """Records the table of `isheep status` and saves it as SVG."""
+    console = Console(record=True, width=100, file=io.StringIO(), highlight=False)
+    console.print(status_table(status(Run.read(run))))
+    console.save_svg(str(picture), title="isheep run lamb --dir runs/demo", theme=MONOKAI)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
