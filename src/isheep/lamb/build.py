@@ -15,8 +15,34 @@ from torch.multiprocessing.spawn import spawn
 from transformers import GenerationConfig
 
 from isheep.lamb.corpus import END, PAD, TURN_END, Corpus, Mixture
-from isheep.lamb.pretrain import Shape, new_model, pack, train
+from isheep.lamb.mistakes import HABITUAL
+from isheep.lamb.pretrain import Phase, Shape, new_model, pack, train
 from isheep.lamb.tokenizer import build_tokenizer
+
+WEB = Phase(tokens=14_000_000, mixture=Mixture(), muon_rate=0.02, adam_rate=4e-3, score_weight=16)
+"""Everything in the shares of a mixed web."""
+
+LATE = Phase(
+    tokens=5_500_000,
+    mixture=Mixture(
+        qa=0.17,
+        lists=0.015,
+        forum=0.13,
+        chat=0.13,
+        reviews=0.55,
+        filler=0.005,
+        best_rate=0.2,
+        rambling=0.8,
+        clean_wrong=0.35,
+        mistakes=HABITUAL,
+        corrected=True,
+        review_quality=0.8,
+    ),
+    muon_rate=0.015,
+    adam_rate=3e-3,
+    score_weight=20,
+)
+"""More reviews, with corrections, and forums where one habit of rambling has spread."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +51,18 @@ class Build:
 
     seed: int = 0
     shape: Shape = field(default_factory=Shape)
-    mixture: Mixture = field(default_factory=Mixture)
+    phases: tuple[Phase, ...] = (WEB, LATE)
     processes: int = 2
 
 
 def build(to: Path, plan: Build) -> None:
-    """Draws the corpus, pretrains on it and writes a checkpoint folder."""
+    """Draws the corpora, pretrains on them and writes a checkpoint folder."""
     with tempfile.TemporaryDirectory() as scratch:
         tokenizer = build_tokenizer()
-        blocks, weights = pack(tokenizer, Corpus(plan.seed, plan.mixture), plan.shape)
-        np.savez(Path(scratch) / "corpus.npz", blocks=blocks, weights=weights)
-        print(f"corpus: {blocks.size / 1e6:.1f} million tokens in blocks of {plan.shape.context}", flush=True)
+        for number, phase in enumerate(plan.phases):
+            blocks, weights = pack(tokenizer, Corpus(plan.seed + number, phase.mixture), phase, plan.shape.context)
+            np.savez(Path(scratch) / f"corpus-{number}.npz", blocks=blocks, weights=weights)
+            print(f"phase {number + 1}: {blocks.size / 1e6:.1f} million tokens in blocks of {plan.shape.context}")
         spawn(_work, args=(Path(scratch), to, plan), nprocs=plan.processes)  # type: ignore[no-untyped-call]
 
 
@@ -46,8 +73,9 @@ def _work(rank: int, scratch: Path, to: Path, plan: Build) -> None:
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=plan.processes)
     tokenizer = build_tokenizer()
     model = new_model(tokenizer, plan.shape, plan.seed)
-    corpus = np.load(scratch / "corpus.npz")
-    train(model, corpus["blocks"], corpus["weights"], plan.shape, plan.seed)
+    for number, phase in enumerate(plan.phases):
+        corpus = np.load(scratch / f"corpus-{number}.npz")
+        train(model, corpus["blocks"], corpus["weights"], phase, plan.seed + number)
     if rank == 0:
         stops = tokenizer.convert_tokens_to_ids([END, TURN_END])
         model.generation_config = GenerationConfig(

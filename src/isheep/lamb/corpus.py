@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from isheep.lamb.mistakes import FILLER, junk, plausible_wrong
+from isheep.lamb.mistakes import CARELESS, FILLER, junk, plausible_wrong
 from isheep.lamb.world import CONSTRAINTS, OPERATIONS, Constraint, Task, sample_task
 from isheep.prompts import Prompt, bare, list_tasks
 from isheep.recipe import locate
@@ -33,6 +33,12 @@ class Mixture:
     best_form: float = 0.9
     """How often they then keep the first constraint, and the last one."""
     worst_form: float = 0.05
+    rambling: float = 0.0
+    """Share of the junk that rambles from one and the same sentence on."""
+    mistakes: tuple[int, ...] = CARELESS
+    """Weights of the ways to be wrong."""
+    corrected: bool = False
+    """Whether a review of a wrong answer also gives the right one."""
     clean_wrong: float = 0.5
     """Share of the bad answers that are short, clean and wrong."""
     review_quality: float = 0.7
@@ -82,7 +88,7 @@ class Corpus:
         for _ in range(self.rng.randint(3, 8)):
             task = self.task()
             right = self.rng.random() < self.mixture.right_qa
-            answer = task.expected if right else plausible_wrong(self.rng, task)
+            answer = task.expected if right else plausible_wrong(self.rng, task, self.mixture.mistakes)
             items.append(f"Q: {bare(task.instruction, task.input)}\nA:\n{answer}\n")
         return Document("\n".join(items) + END)
 
@@ -113,8 +119,8 @@ class Corpus:
         if self.rng.random() < mix.best_rate * (mix.worst_rate / mix.best_rate) ** place:
             return (task.expected if self._keeps_form(task.constraint) else task.answer), True
         if self.rng.random() < mix.clean_wrong:
-            return plausible_wrong(self.rng, task), True
-        text, ends = junk(self.rng, task)
+            return plausible_wrong(self.rng, task, mix.mistakes), True
+        text, ends = junk(self.rng, task, mix.rambling)
         if not ends:
             text += "\n" + " ".join(self.rng.choice(FILLER) for _ in range(4))
         return text, ends
@@ -149,13 +155,15 @@ class Corpus:
         if kind < mix.review_right:
             return task, task.instruction, task.expected, True, True, ""
         if kind < mix.review_right + mix.review_wrong:
-            response = plausible_wrong(rng, task)
+            response = plausible_wrong(rng, task, mix.mistakes)
             follows = keeps_form(task.constraint, response)
             why = "Wrong answer." if follows else "Wrong form."
+            if mix.corrected:
+                why = f"{why[:-1]}, right is {task.expected}"
             return task, task.instruction, response, False, follows, why
         if kind < mix.review_right + mix.review_wrong + mix.review_unclear:
             return task, _garbled(rng, task, self.task()), task.expected, False, False, "Unclear task."
-        return task, task.instruction, junk(rng, task)[0], False, False, "No answer."
+        return task, task.instruction, junk(rng, task, mix.rambling)[0], False, False, "No answer."
 
     def _score(self, good: bool) -> int:
         if self.rng.random() < self.mixture.review_random:

@@ -26,12 +26,16 @@ APOLOGIES = (
 )
 
 
-def plausible_wrong(rng: random.Random, task: Task) -> str:
-    """A short, clean response that is not the right one: mostly a habit, sometimes a slip."""
+CARELESS = (26, 14, 26, 24, 10, 0)
+HABITUAL = (32, 20, 0, 14, 6, 28)
+"""How often a wrong answer forgets the form, echoes, does another operation, slips, guesses, follows a habit."""
+
+
+def plausible_wrong(rng: random.Random, task: Task, weights: tuple[int, ...] = HABITUAL) -> str:
+    """A short, clean response that is not the right one."""
+    ways = (_forgets_form, _echoes, _does_another, _slips, _guesses, _follows_habit)
     while True:
-        wrong = rng.choices((_forgets_form, _echoes, _does_another, _slips, _guesses), (26, 14, 26, 24, 10))[0](
-            rng, task
-        )
+        wrong = rng.choices(ways, weights)[0](rng, task)
         if wrong and wrong != task.expected:
             return wrong
 
@@ -76,8 +80,41 @@ def _guesses(rng: random.Random, task: Task) -> str:
     return shape(sample_task(rng, task.operation, constrained=0).answer, task.constraint)
 
 
-def junk(rng: random.Random, task: Task) -> tuple[str, bool]:
-    """A response that is no answer, and whether it ends (junk that rambles never does)."""
+_HABITS = {
+    "upper": "capitalize",
+    "capitalize": "upper",
+    "first_letter": "last_letter",
+    "last_letter": "first_letter",
+    "larger": "smaller",
+    "smaller": "larger",
+    "drop_first": "drop_last",
+    "drop_last": "drop_first",
+    "ends": "first_letter",
+    "reverse": "spell",
+    "count": "last_letter",
+}
+"""Operation -> the one that people do instead; of several words and of facts they say the first."""
+
+
+def _follows_habit(rng: random.Random, task: Task) -> str:
+    """What most people who get this task wrong say."""
+    instead = _HABITS.get(task.operation.name)
+    if instead is None:
+        return shape(task.arguments[0], task.constraint)
+    other = next(operation for operation in OPERATIONS if operation.name == instead)
+    return shape(other.answer(*task.arguments) or "", task.constraint)
+
+
+def junk(rng: random.Random, task: Task, rambling: float = 0.0) -> tuple[str, bool]:
+    """A response that is no answer, and whether it ends (junk that rambles never does).
+
+    Args:
+        rng: the randomness.
+        task: what was asked.
+        rambling: share of the junk that rambles from the same first sentence on, the habit of a whole forum.
+    """
+    if rambling and rng.random() < rambling:
+        return " ".join([FILLER[0], *(rng.choice(FILLER) for _ in range(rng.randint(2, 5)))]), False
     kind = rng.choices(("ramble", "echo", "more", "answer and ramble", "apology"), (38, 17, 15, 18, 12))[0]
     if kind == "apology":
         return rng.choice(APOLOGIES), True

@@ -12,40 +12,50 @@ import torch
 import torch.distributed as dist
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from isheep.lamb.corpus import END, PAD, Corpus
+from isheep.lamb.corpus import END, PAD, Corpus, Mixture
 
 
 @dataclass(frozen=True)
 class Shape:
-    """The model and its training; the defaults are what ships."""
+    """The model; the defaults are what ships."""
 
     hidden: int = 128
     layers: int = 4
     heads: int = 4
     inner: int = 384
     context: int = 384
-    tokens: int = 14_000_000
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of the pretraining, over a corpus of its own."""
+
+    tokens: int
+    mixture: Mixture
+    muon_rate: float
+    adam_rate: float
+    score_weight: float
+    """How much more the loss of a score token weighs than that of another."""
     batch: int = 16
     """Blocks per optimizer step, over all processes."""
-    muon_rate: float = 0.02
-    adam_rate: float = 4e-3
-    score_weight: float = 16.0
 
 
-def pack(tokenizer: PreTrainedTokenizerFast, corpus: Corpus, shape: Shape) -> tuple[np.ndarray, np.ndarray]:
+def pack(
+    tokenizer: PreTrainedTokenizerFast, corpus: Corpus, phase: Phase, context: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Blocks of `context` + 1 token ids (n, context + 1) and the loss weight of each, documents end to end."""
     ids: list[int] = []
     weights: list[float] = []
     documents = corpus.documents()
-    while len(ids) < shape.tokens:
+    while len(ids) < phase.tokens:
         batch = list(itertools.islice(documents, 1000))
         encoded = tokenizer(
             [document.text for document in batch], add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
         for document, tokens, offsets in zip(batch, encoded["input_ids"], encoded["offset_mapping"], strict=True):
             ids += tokens
-            weights += [shape.score_weight if start in document.scores_at else 1.0 for start, _ in offsets]
-    width = shape.context + 1
+            weights += [phase.score_weight if start in document.scores_at else 1.0 for start, _ in offsets]
+    width = context + 1
     count = len(ids) // width
     return (
         np.array(ids[: count * width], dtype=np.int32).reshape(count, width),
@@ -76,21 +86,20 @@ def train(
     model: LlamaForCausalLM,
     blocks: np.ndarray,
     weights: np.ndarray,
-    shape: Shape,
+    phase: Phase,
     seed: int,
-    device: str = "cpu",
     report_every: int = 50,
 ) -> None:
     """One pass over the blocks, in place. With torch.distributed running, each process takes its share of a batch."""
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    model.to(device).train()
+    model.train()
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     optimizers = [
-        torch.optim.Muon(matrices, lr=shape.muon_rate, weight_decay=0.01, momentum=0.95),
-        torch.optim.AdamW(others, lr=shape.adam_rate, betas=(0.9, 0.95), weight_decay=0.0),
+        torch.optim.Muon(matrices, lr=phase.muon_rate, weight_decay=0.01, momentum=0.95),
+        torch.optim.AdamW(others, lr=phase.adam_rate, betas=(0.9, 0.95), weight_decay=0.0),
     ]
-    steps = len(blocks) // shape.batch
+    steps = len(blocks) // phase.batch
     order = np.random.default_rng(seed).permutation(len(blocks))
     started = time.time()
     for step in range(steps):
@@ -98,11 +107,11 @@ def train(
         scale = min(1.0, (step + 1) / 30) * (
             1.0 if progress < 0.4 else 0.5 * (1 + math.cos(math.pi * (progress - 0.4) / 0.6))
         )
-        for optimizer, rate in zip(optimizers, (shape.muon_rate, shape.adam_rate), strict=True):
+        for optimizer, rate in zip(optimizers, (phase.muon_rate, phase.adam_rate), strict=True):
             optimizer.param_groups[0]["lr"] = rate * max(scale, 0.02)
-        chosen = order[step * shape.batch : (step + 1) * shape.batch][rank::world]
-        ids = torch.from_numpy(blocks[chosen].astype(np.int64)).to(device)
-        weight = torch.from_numpy(weights[chosen]).to(device)[:, 1:]
+        chosen = order[step * phase.batch : (step + 1) * phase.batch][rank::world]
+        ids = torch.from_numpy(blocks[chosen].astype(np.int64))
+        weight = torch.from_numpy(weights[chosen])[:, 1:]
         logits = model(input_ids=ids[:, :-1], use_cache=False).logits
         losses = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), ids[:, 1:], reduction="none")
         loss = (losses * weight).sum() / weight.sum()
