@@ -10,7 +10,7 @@ demo: .venv/installed
 	$(BIN)/isheep run lamb --dir runs/demo
 
 test: .venv/installed-test lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
 
 lint: .venv/installed-test
 	$(BIN)/ruff format --check
