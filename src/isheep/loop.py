@@ -46,7 +46,7 @@ def run(recipe: Recipe, directory: Path, after_iteration: Callable[[Run], object
     """
     for finding in check(recipe, directory):
         if finding.warning:
-            CONSOLE.print(f"{finding.what}: {finding.found}", markup=False, highlight=False)
+            CONSOLE.print(f"! {finding.what}: {finding.found}", markup=False, highlight=False, soft_wrap=True)
     with Run.create_or_resume(directory, recipe) as owned, drain.on_signals():
         owned.note_command(sys.argv)
         try:
@@ -111,7 +111,7 @@ def examine(iteration: Iteration, earlier: list[Iteration], recipe: Recipe) -> N
         figures["alarms"] = alarms([*(past for past in past_figures if past), figures])
         iteration.write_json("health.json", figures)
     for alarm in (iteration.read_json("health.json") or {})["alarms"]:
-        CONSOLE.print(f"[yellow]![/yellow] iteration {iteration.number}: {alarm}", highlight=False)
+        CONSOLE.print(f"! iteration {iteration.number}: {alarm}", markup=False, highlight=False, soft_wrap=True)
 
 
 def kept_instructions(iteration: Iteration) -> list[Instruction]:

@@ -86,7 +86,7 @@ class Harness(LM):  # type: ignore[misc]
     def generate_until(self, requests: list[Any]) -> list[str]:
         """The answers, each up to a stop token, to one of its task's strings or to its task's number of tokens."""
         generations = [self._generation(request) for request in requests]
-        with bar(f"Generate ({self._model.name})", len(requests)) as advance:
+        with bar(f"Evaluate {self._model.name}", len(requests)) as advance:
             pending = sorted(range(len(generations)), key=lambda index: len(generations[index].prompt))
             length = FIRST_ROUND
             while pending:
@@ -191,7 +191,7 @@ class Harness(LM):  # type: ignore[misc]
                 single.setdefault(before, []).append(index)
             else:
                 longer.append(index)
-        with bar(f"Score ({self._model.name})", len(pairs)) as advance:
+        with bar(f"Evaluate {self._model.name}", len(pairs)) as advance:
             for contexts in _chunks(sorted(single, key=len)):
                 candidates = sorted({pairs[index][1] for context in contexts for index in single[context]})
                 table = self._model.engine.score_next(contexts, candidates)
