@@ -14,11 +14,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+import numpy as np
 
 from isheep.lamb.verify import examine
 from isheep.run import Run
-from isheep.statistics import paired_bootstrap
+from isheep.statistics import Interval, paired_bootstrap
 from isheep.status import status
 from isheep.tables import score
 
@@ -31,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dir", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--control-seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--controls", nargs="*", default=["no-filter", "random", "capped", "epochs", "one-large"])
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings of every run")
@@ -44,13 +45,14 @@ def main() -> None:
         controls = [
             pool.submit(_run, given.dir / f"{name}-{seed}", [f"seed={seed}", *given.settings, *settings])
             for name in given.controls
-            for seed in given.seeds
+            for seed in given.control_seeds
             for settings in [_control(name, given.dir / f"main-{seed}")]
         ]
         for done in controls:
             done.result()
     for name in ["main", *given.controls]:
-        print("\n".join(_table(name, [given.dir / f"{name}-{seed}" for seed in given.seeds])), end="\n\n")
+        seeds = given.seeds if name == "main" else given.control_seeds
+        print("\n".join(_table(name, [given.dir / f"{name}-{seed}" for seed in seeds])), end="\n\n")
     print("\n".join(_gain([given.dir / f"main-{seed}" for seed in given.seeds], given.seeds)))
 
 
@@ -112,12 +114,8 @@ def _gain(runs: Sequence[Path], seeds: Sequence[int]) -> Iterator[str]:
         yield f"| iteration {number} | " + " | ".join([*cells, _difference(pooled)]) + " |"
 
 
-def _over_seeds(pairs: Sequence[tuple[list[float], list[float]]]) -> Any:
+def _over_seeds(pairs: Sequence[tuple[list[float], list[float]]]) -> Interval:
     """Bootstrap over seeds and, within each, over prompts: both are samples."""
-    import numpy as np
-
-    from isheep.statistics import Interval
-
     differences = np.array([np.subtract(after, before) for before, after in pairs])
     rng = np.random.default_rng(0)
     seeds, prompts = differences.shape
@@ -129,13 +127,13 @@ def _over_seeds(pairs: Sequence[tuple[list[float], list[float]]]) -> Any:
     return Interval(float(differences.mean()), float(low), float(high), differences.size)
 
 
-def _difference(interval: Any) -> str:
+def _difference(interval: Interval) -> str:
     return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
 
 
 def _items(run: Path, number: int) -> list[float]:
     lines = (run / f"iteration-{number:02d}" / "evaluation" / "lamb.jsonl").read_text(encoding="utf-8").splitlines()
-    return [float(json.loads(line)[METRIC]) for line in lines]
+    return [float(json.loads(line)["metrics"][METRIC]) for line in lines]
 
 
 if __name__ == "__main__":

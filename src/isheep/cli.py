@@ -117,7 +117,7 @@ def recipes() -> None:
     """List the recipes that ship."""
     for name, file in shipped_recipes().items():
         first = file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
-        OUT.print(f"{name:<12} {first}", markup=False)
+        OUT.print(f"{name:<12} {first}", markup=False, soft_wrap=True)
 
 
 @app.command()
