@@ -67,6 +67,7 @@ def test_every_figure_of_a_small_iteration() -> None:
         "over_threshold": 2,
         "kept": 2,
         "threshold": 8,
+        "twin": 0.7,
         "keep_share": 2 / 8,
         "near_twin_share": 1 / 2,
         "response_words_median": 2.0,
@@ -141,6 +142,7 @@ HEALTHY: dict[str, Any] = {
     "over_threshold": 30,
     "kept": 30,
     "threshold": 8,
+    "twin": 0.7,
     "near_twin_share": 0.2,
     "response_words_median": 20.0,
     "stop_share": 0.5,
@@ -221,6 +223,16 @@ def test_at_the_limits_there_is_no_alarm() -> None:
 )
 def test_an_alarm_says_figure_limit_and_remedy(changes: dict[str, Any], alarm: str) -> None:
     assert alarms([HEALTHY, HEALTHY | changes]) == [alarm]
+
+
+def test_a_base_model_that_rambles_raises_no_alarm() -> None:
+    assert alarms([HEALTHY | {"stop_share": 0.0}]) == []
+
+
+def test_the_limit_of_near_twins_is_the_callers() -> None:
+    earlier = ["Name three large rivers of Asia!"]
+    figures = health(INSTRUCTIONS, RESPONSES, ASSESSMENTS, SELECTIONS, earlier, 8, twin=1.0)
+    assert (figures["twin"], figures["near_twin_share"]) == (1.0, 0.0)
 
 
 def test_only_the_last_iteration_raises_alarms() -> None:

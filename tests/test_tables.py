@@ -49,7 +49,15 @@ FULL = row(
     unparsed=3,
     kept=427,
     selection={"dropped": {"threshold": 424, "unparsed": 3}},
-    health={"keep_share": 0.5, "median_words": 13, "histogram": [1, 2], "stopped": True, "alarms": ["half as long"]},
+    health={
+        "keep_share": 0.5,
+        "near_twin_share": 0.02,
+        "stop_share": None,
+        "one_word_share": 0.375,
+        "response_words_median": 13.0,
+        "histogram": [1, 2],
+        "alarms": ["half as long"],
+    },
     train={"examples": 384, "steps": 200, "loss": 0.51234},
     scores={"lamb": {"strict": measured(0.801)}},
 )
@@ -65,12 +73,13 @@ def test_every_figure_of_an_iteration_is_shown() -> None:
     start = next(index for index, line in enumerate(lines) if line.strip().startswith("1 "))
     cells = [" ".join(line.split()) for line in lines[start : start + 5]]
     assert cells == [
-        "1 1234 424 threshold 427 (50%) ! half as long 384 pairs",
-        "321 novelty 3 unparsed keep share 0.5 200 steps",
-        "45 short median words 13 loss 0.512",
-        "11 empty stopped True",
+        "1 1234 424 threshold 427 (50%) near-twins 2% 384 pairs",
+        "321 novelty 3 unparsed stop by themselves - 200 steps",
+        "45 short one-word answers 38% loss 0.512",
+        "11 empty median words 13",
         "6 by 2 other rules",
     ]
+    assert "! iteration 1: half as long" in lines
     assert " ".join(lines[start - 1].split()) == "0 - - - - -"
     assert "lamb, n = 400" in lines
     assert "         1   .801 [.771, .831]" in lines
