@@ -158,17 +158,17 @@ def test_every_item_asks_for_what_it_expects_and_is_held_out() -> None:
 
 
 def test_the_items_cover_all_operations_alike_and_none_comes_twice() -> None:
-    assert len(ITEMS) == 750
+    assert len(ITEMS) == 2000
     counts = Counter(doc["operation"] for doc in ITEMS)
     assert set(counts) == {operation.name for operation in OPERATIONS}
     assert max(counts.values()) - min(counts.values()) <= 1
-    assert len({(doc["instruction"], doc["input"]) for doc in ITEMS}) == 750
-    assert len({doc["id"] for doc in ITEMS}) == 750
+    assert len({(doc["instruction"], doc["input"]) for doc in ITEMS}) == 2000
+    assert len({doc["id"] for doc in ITEMS}) == 2000
     assert {doc["constraint"] for doc in ITEMS} == {None, *(constraint.name for constraint in CONSTRAINTS)}
 
 
 def test_the_shipped_file_is_what_its_command_writes(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "isheep.lamb.benchmark", "--draw", "2", "--items", "750"]
+    command = [sys.executable, "-m", "isheep.lamb.benchmark", "--draw", "3", "--items", "2000"]
     subprocess.run([*command, "--to", str(tmp_path / "drawn.jsonl")], check=True)
     assert (tmp_path / "drawn.jsonl").read_bytes() == FILE.read_bytes()
 

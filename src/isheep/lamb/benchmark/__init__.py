@@ -12,7 +12,8 @@ from isheep.seeding import derive_seed
 
 Item = dict[str, Any]
 
-TUNING_DRAW, SHIPPED_DRAW, SHIPPED_ITEMS = 1, 2, 750
+TUNING_DRAW, TUNING_ITEMS = 1, 750
+SHIPPED_DRAW, SHIPPED_ITEMS = 3, 2000
 """lamb and its recipe were tuned on one draw (task `lamb_tuning`); what is reported is measured on the other."""
 
 FILE = Path(__file__).with_name("lamb.jsonl")

@@ -1,4 +1,4 @@
-"""Draws a benchmark: `python -m isheep.lamb.benchmark --draw 2 --items 750 --to FILE` writes the one that ships."""
+"""Draws a benchmark: `python -m isheep.lamb.benchmark --draw 3 --items 2000 --to FILE` writes the one that ships."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from isheep.lamb.benchmark import FILE, SHIPPED_ITEMS, TUNING_DRAW, draw
+from isheep.lamb.benchmark import FILE, TUNING_DRAW, TUNING_ITEMS, draw
 from isheep.lamb.world import CONSTRAINTS, OPERATIONS, Constraint, Task, shape
 
 _OPERATIONS = {operation.name: operation for operation in OPERATIONS}
@@ -36,7 +36,7 @@ def load_tuning(**settings: Any) -> Any:
     """Another draw, made anew each time: what lamb and its recipe were tuned on."""
     from datasets import Dataset
 
-    return {"test": Dataset.from_list(draw(TUNING_DRAW, SHIPPED_ITEMS))}
+    return {"test": Dataset.from_list(draw(TUNING_DRAW, TUNING_ITEMS))}
 
 
 def process_results(doc: dict[str, Any], results: Sequence[str]) -> dict[str, bool | list[bool]]:
