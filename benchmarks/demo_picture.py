@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 
@@ -18,7 +19,9 @@ def main(run: Path, picture: Path) -> None:
     """Records the table of `isheep status` and saves it as SVG."""
     console = Console(record=True, width=100, file=io.StringIO(), highlight=False)
     console.print(status_table(status(Run.read(run))))
-    console.save_svg(str(picture), title="isheep run lamb --dir runs/demo", theme=MONOKAI)
+    drawn = console.export_svg(title="isheep run lamb --dir runs/demo", theme=MONOKAI)
+    # A picture in a README loads nothing from elsewhere: the reader's own fixed-width font will do.
+    picture.write_text(re.sub(r"@font-face \{.*?\}", "", drawn, flags=re.DOTALL), encoding="utf-8")
 
 
 if __name__ == "__main__":
