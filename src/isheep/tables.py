@@ -25,8 +25,8 @@ HEALTH_SHOWN = {
 }
 """Figure of health.json -> its label and format."""
 
-METRICS_PER_TABLE = 4
-"""As many as stand beside each other in 100 columns."""
+METRICS_PER_TABLE = 2
+"""Two stand beside each other in any terminal, and four metrics such as IFEval's make two even tables."""
 
 UNKNOWN = "-"
 
