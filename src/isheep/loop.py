@@ -17,7 +17,7 @@ from isheep.errors import IsheepError
 from isheep.health import alarms, health
 from isheep.models import Models
 from isheep.progress import CONSOLE
-from isheep.prompts import bare
+from isheep.prompts import compared_text
 from isheep.recipe import Recipe, locate
 from isheep.records import Instruction
 from isheep.run import Iteration, Run
@@ -94,7 +94,7 @@ def examine(iteration: Iteration, earlier: list[Iteration], recipe: Recipe) -> N
     """Writes what the iteration did to the data (health.json) and says aloud what looks wrong."""
 
     def compared(record: Instruction) -> str:
-        return bare(record.instruction, record.input) if recipe.novelty.compare == "task" else record.instruction
+        return compared_text(record.instruction, record.input, recipe.novelty.compare)
 
     if iteration.read_json("health.json") is None:
         figures = health(

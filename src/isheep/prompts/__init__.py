@@ -74,3 +74,8 @@ def next_task(number: int) -> str:
 def bare(instruction: str, input_: str) -> str:
     """A task as plain text: how the base model is asked, and what a user's turn holds."""
     return f"{instruction}\n{input_}" if input_ else instruction
+
+
+def compared_text(instruction: str, input_: str, compare: str) -> str:
+    """What of a task is held against others (`novelty.compare`): its `instruction` alone, or the whole `task`."""
+    return bare(instruction, input_) if compare == "task" else instruction

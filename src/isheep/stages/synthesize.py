@@ -16,7 +16,7 @@ from isheep.filters.novelty import Novelty
 from isheep.filters.rules import Rules
 from isheep.models import Model
 from isheep.progress import bar
-from isheep.prompts import NO_INPUT, Prompt, bare, list_tasks, next_task
+from isheep.prompts import NO_INPUT, Prompt, compared_text, list_tasks, next_task
 from isheep.recipe import Recipe, locate
 from isheep.records import Instruction, SeedTask
 from isheep.run import Iteration
@@ -137,7 +137,7 @@ class _Writer:
         return record
 
     def _compared(self, instruction: str, input_: str) -> str:
-        return bare(instruction, input_) if self.recipe.novelty.compare == "task" else instruction
+        return compared_text(instruction, input_, self.recipe.novelty.compare)
 
     def _shots(self, number: int) -> list[SeedTask]:
         """The seeds that request `number` shows."""
