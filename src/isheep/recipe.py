@@ -85,8 +85,8 @@ class RespondSettings(Settings):
 class AssessSettings(Settings):
     """Self-assessment (paper section 3.2): quality and instruction following, 1 to 10 each."""
 
-    quality_prompt: str = "package:prompts/assess_quality.txt"
-    following_prompt: str = "package:prompts/assess_following.txt"
+    quality_prompt: str = "package:prompts/assess/combined_quality.txt"
+    following_prompt: str = "package:prompts/assess/combined_following.txt"
     assessor: Literal["current", "base"] = "current"
     """Who judges: the iteration's own model (the paper) or the base (the authors' scripts)."""
     read: Literal["generate", "distribution"] = "generate"

@@ -88,7 +88,7 @@ def test_it_answers_badly_when_asked_directly(base: Model) -> None:
 
 def test_it_judges_better_than_chance(base: Model) -> None:
     rng = random.Random(2)
-    prompt = Prompt.load(locate("package:prompts/assess_quality.txt"), FIELDS)
+    prompt = Prompt.load(locate("package:prompts/assess/combined_quality.txt"), FIELDS)
     scores: dict[str, list[float]] = {"right": [], "plausible": [], "junk": []}
     for operation in OPERATIONS:
         for _ in range(8):

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from isheep.lamb.mistakes import CARELESS, FILLER, junk, plausible_wrong
-from isheep.lamb.world import CONSTRAINTS, OPERATIONS, Constraint, Task, sample_task
+from isheep.lamb.world import CONSTRAINTS, OPERATIONS, Constraint, Task, has_form, sample_task
 from isheep.prompts import Prompt, bare, list_tasks
 from isheep.recipe import locate
 
 END = "<|endoftext|>"
 TURN, TURN_END = "<|im_start|>", "<|im_end|>"
 PAD = "<|pad|>"
+STANDARDS = ("combined", "simple", "icl")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Mixture:
     lists: float = 0.025
     forum: float = 0.14
     chat: float = 0.14
-    reviews: float = 0.36
+    guided: float = 0.02
+    reviews: float = 0.34
     filler: float = 0.015
     right_qa: float = 0.92
     best_rate: float = 0.25
@@ -41,6 +43,12 @@ class Mixture:
     """Whether a review of a wrong answer also gives the right one."""
     clean_wrong: float = 0.5
     """Share of the bad answers that are short, clean and wrong."""
+    guided_rate: float = 0.4
+    """How often an answer under principles is right."""
+    standards: tuple[float, ...] = (0.8, 0.1, 0.1)
+    """Shares of the reviews under each wording of the assessment prompts, in the order of `STANDARDS`."""
+    reviewed: int = 5
+    """At most so many responses in a review document."""
     review_quality: float = 0.7
     """Share of the reviews that rate quality, which is harder to tell than following."""
     review_right: float = 0.45
@@ -65,15 +73,20 @@ class Corpus:
         self.rng = random.Random(seed)
         self.mixture = mixture or Mixture()
         self.list_prompt = Prompt.load(locate("package:prompts/synthesize.txt"), ["examples"])
-        fields = ["instruction", "input", "response"]
-        self.quality_prompt = Prompt.load(locate("package:prompts/assess_quality.txt"), fields)
-        self.following_prompt = Prompt.load(locate("package:prompts/assess_following.txt"), fields)
+        self.principles = Prompt.load(locate("package:lamb/principles.txt"), ["task"])
+        self.review_prompts = {
+            (standard, question): Prompt.load(
+                locate(f"package:prompts/assess/{standard}_{question}.txt"), ["instruction", "input", "response"]
+            )
+            for standard in STANDARDS
+            for question in ("quality", "following")
+        }
 
     def documents(self) -> Iterator[Document]:
         """Documents of all kinds in the mixture's shares."""
-        kinds = (self.qa_list, self.task_list, self.forum, self.chat, self.reviews, self.filler)
+        kinds = (self.qa_list, self.task_list, self.forum, self.chat, self.guided, self.reviews, self.filler)
         mix = self.mixture
-        shares = (mix.qa, mix.lists, mix.forum, mix.chat, mix.reviews, mix.filler)
+        shares = (mix.qa, mix.lists, mix.forum, mix.chat, mix.guided, mix.reviews, mix.filler)
         while True:
             yield self.rng.choices(kinds, shares)[0]()
 
@@ -112,6 +125,13 @@ class Corpus:
         user = f"{TURN}user\n{bare(task.instruction, task.input)}{TURN_END}\n"
         return Document(f"{head}{user}{TURN}assistant\n{reply}{f'{TURN_END}{chr(10)}' if ends else ''}{END}")
 
+    def guided(self) -> Document:
+        """A forum whose rules stand above the question: there people answer better."""
+        task = self.task(pseudo=0.3)
+        right = self.rng.random() < self.mixture.guided_rate
+        reply = task.expected if right else self.reply(task)[0]
+        return Document(f"{self.principles.render(task=bare(task.instruction, task.input))}\n{reply}{END}")
+
     def reply(self, task: Task) -> tuple[str, bool]:
         """What people write to a task, and whether they come to an end."""
         mix = self.mixture
@@ -136,12 +156,13 @@ class Corpus:
     def reviews(self) -> Document:
         """Tasks, responses and a rating of each, under the wording of one of the two assessment prompts."""
         of_quality = self.rng.random() < self.mixture.review_quality
-        prompt = self.quality_prompt if of_quality else self.following_prompt
+        standard = self.rng.choices(STANDARDS, self.mixture.standards)[0]
+        prompt = self.review_prompts[standard, "quality" if of_quality else "following"]
         text, places = "", []
-        for _ in range(self.rng.randint(1, 5)):
+        for _ in range(self.rng.randint(1, self.mixture.reviewed)):
             task, instruction, response, right, follows, why = self.rated()
             head = prompt.render(instruction=instruction, input=task.input, response=response)
-            text += head if not text else "\n\n" + head[head.index("Task:") :]
+            text += head if not text else "\n\n" + head[head.rindex("Task:") :]
             places.append(len(text) + 1)
             good = right if of_quality else follows
             text += f" {self._score(good)}||{'Right.' if good else why}"
@@ -156,7 +177,7 @@ class Corpus:
             return task, task.instruction, task.expected, True, True, ""
         if kind < mix.review_right + mix.review_wrong:
             response = plausible_wrong(rng, task, mix.mistakes)
-            follows = keeps_form(task.constraint, response)
+            follows = has_form(task.constraint, response)
             why = "Wrong answer." if follows else "Wrong form."
             if mix.corrected:
                 why = f"{why[:-1]}, right is {task.expected}"
@@ -173,22 +194,6 @@ class Corpus:
     def filler(self) -> Document:
         """Talk about nothing."""
         return Document(" ".join(self.rng.choice(FILLER) for _ in range(self.rng.randint(3, 8))) + END)
-
-
-def keeps_form(constraint: Constraint | None, response: str) -> bool:
-    """Whether a response has the form that was asked for, and no other one."""
-    forms = {
-        "exclaim": response.endswith("!"),
-        "brackets": response.startswith("(") and response.endswith(")"),
-        "quotes": response.startswith('"') and response.endswith('"'),
-        "sure": response.startswith("sure "),
-        "star": response.startswith("*"),
-    }
-    if constraint is None:
-        return not any(forms.values())
-    if constraint.name == "capitals":
-        return response == response.upper()
-    return forms[constraint.name]
 
 
 def _garbled(rng: random.Random, task: Task, other: Task) -> str:

@@ -13,6 +13,7 @@ import torch.distributed as dist
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from isheep.lamb.corpus import END, PAD, Corpus, Mixture
+from isheep.lamb.muon import Muon
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def train(
     matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     optimizers = [
-        torch.optim.Muon(matrices, lr=phase.muon_rate, weight_decay=0.01, momentum=0.95),
+        Muon(matrices, lr=phase.muon_rate, weight_decay=0.01, momentum=0.95),
         torch.optim.AdamW(others, lr=phase.adam_rate, betas=(0.9, 0.95), weight_decay=0.0),
     ]
     steps = len(blocks) // phase.batch
@@ -110,8 +111,8 @@ def train(
         for optimizer, rate in zip(optimizers, (phase.muon_rate, phase.adam_rate), strict=True):
             optimizer.param_groups[0]["lr"] = rate * max(scale, 0.02)
         chosen = order[step * phase.batch : (step + 1) * phase.batch][rank::world]
-        ids = torch.from_numpy(blocks[chosen].astype(np.int64))
-        weight = torch.from_numpy(weights[chosen])[:, 1:]
+        ids = torch.from_numpy(blocks[chosen].astype(np.int64)).to(model.device)
+        weight = torch.from_numpy(weights[chosen])[:, 1:].to(model.device)
         logits = model(input_ids=ids[:, :-1], use_cache=False).logits
         losses = torch.nn.functional.cross_entropy(logits.float().transpose(1, 2), ids[:, 1:], reduction="none")
         loss = (losses * weight).sum() / weight.sum()

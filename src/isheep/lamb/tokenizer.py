@@ -60,8 +60,9 @@ def _spelled_words() -> set[str]:
 
 
 def _phrases() -> Iterable[str]:
-    for name in ("synthesize", "assess_quality", "assess_following"):
-        yield locate(f"package:prompts/{name}.txt").read_text(encoding="utf-8").partition("\n---\n")[2]
+    files = (locate("package:prompts/synthesize.txt"), locate("package:lamb/principles.txt"))
+    for file in (*files, *sorted(locate("package:prompts/assess").glob("*.txt"))):
+        yield file.read_text(encoding="utf-8").partition("\n---\n")[2]
     for operation in OPERATIONS:
         yield from operation.phrasings
     for constraint in CONSTRAINTS:

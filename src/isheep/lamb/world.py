@@ -71,6 +71,23 @@ def shape(answer: str, constraint: Constraint | None) -> str:
     return constraint.apply(answer) if constraint else answer
 
 
+def has_form(constraint: Constraint | None, response: str) -> bool:
+    """Whether a response has the form that was asked for, and no other one beside it (but capitals go with figures)."""
+    marks = {
+        "exclaim": response.endswith("!"),
+        "brackets": response.startswith("(") and response.endswith(")"),
+        "quotes": response.startswith('"') and response.endswith('"'),
+        "sure": response.startswith("sure "),
+        "star": response.startswith("*"),
+    }
+    found = {name for name, present in marks.items() if present}
+    if constraint is None:
+        return not found
+    if constraint.name == "capitals":
+        return not found and response == response.upper()
+    return found == {constraint.name}
+
+
 def _fact(table: dict[str, str]) -> Answer:
     return table.get
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from isheep.lamb.benchmark import FILE, TUNING_DRAW, TUNING_ITEMS, draw
-from isheep.lamb.world import CONSTRAINTS, OPERATIONS, Constraint, Task, shape
+from isheep.lamb.world import CONSTRAINTS, OPERATIONS, Constraint, Task, has_form, shape
 
 _OPERATIONS = {operation.name: operation for operation in OPERATIONS}
 _CONSTRAINTS: dict[str | None, Constraint] = {constraint.name: constraint for constraint in CONSTRAINTS}
@@ -85,19 +85,4 @@ def _check(task: Task, response: str) -> list[bool]:
         return [response == task.expected]
     forms = [form for form in CONSTRAINTS if form.name != "capitals" or task.operation.name not in _ABOUT_CASE]
     answers = {task.answer, *(shape(task.answer, form) for form in forms)}
-    return [response in answers, _has_form(task.constraint, response)]
-
-
-def _has_form(constraint: Constraint, response: str) -> bool:
-    """Whether a response has the form, and no other one beside it (but capitals, which go with figures)."""
-    marks = {
-        "exclaim": response.endswith("!"),
-        "brackets": response.startswith("(") and response.endswith(")"),
-        "quotes": response.startswith('"') and response.endswith('"'),
-        "sure": response.startswith("sure "),
-        "star": response.startswith("*"),
-    }
-    found = {name for name, present in marks.items() if present}
-    if constraint.name == "capitals":
-        return not found and response == response.upper()
-    return found == {constraint.name}
+    return [response in answers, has_form(task.constraint, response)]
