@@ -12,18 +12,18 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from isheep.lamb.corpus import END, PAD, TURN_END, Corpus, Mixture
 from isheep.lamb.mistakes import HABITUAL
 from isheep.lamb.pretrain import Phase, Shape, new_model, pack, train
 from isheep.lamb.tokenizer import build_tokenizer
 
-WEB = Phase(tokens=14_000_000, mixture=Mixture(), muon_rate=0.02, adam_rate=4e-3, score_weight=16)
+WEB = Phase(tokens=8_500_000, mixture=Mixture(), muon_rate=0.02, adam_rate=4e-3, score_weight=16)
 """Everything in the shares of a mixed web."""
 
 LATE = Phase(
-    tokens=5_500_000,
+    tokens=9_000_000,
     mixture=Mixture(
         qa=0.17,
         lists=0.015,
@@ -35,14 +35,13 @@ LATE = Phase(
         rambling=0.8,
         clean_wrong=0.35,
         mistakes=HABITUAL,
-        corrected=True,
         review_quality=0.8,
     ),
     muon_rate=0.015,
     adam_rate=3e-3,
     score_weight=20,
 )
-"""More reviews, with corrections, and forums where one habit of rambling has spread."""
+"""More reviews, and forums where one habit of rambling has spread."""
 
 
 @dataclass(frozen=True)
@@ -76,14 +75,16 @@ def _work(rank: int, scratch: Path, to: Path, plan: Build) -> None:
     for number, phase in enumerate(plan.phases):
         corpus = np.load(scratch / f"corpus-{number}.npz")
         train(model, corpus["blocks"], corpus["weights"], phase, plan.seed + number)
-    if rank == 0:
-        stops = tokenizer.convert_tokens_to_ids([END, TURN_END])
-        model.generation_config = GenerationConfig(
-            eos_token_id=stops, pad_token_id=tokenizer.convert_tokens_to_ids(PAD)
-        )
-        model.save_pretrained(to)
-        tokenizer.save_pretrained(to)
+        if rank == 0:
+            _save(model, tokenizer, to)
     dist.destroy_process_group()
+
+
+def _save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, to: Path) -> None:
+    stops = tokenizer.convert_tokens_to_ids([END, TURN_END])
+    model.generation_config = GenerationConfig(eos_token_id=stops, pad_token_id=tokenizer.convert_tokens_to_ids(PAD))
+    model.save_pretrained(to)
+    tokenizer.save_pretrained(to)
 
 
 def main() -> None:

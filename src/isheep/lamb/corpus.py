@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from isheep.lamb.mistakes import CARELESS, FILLER, junk, plausible_wrong
+from isheep.lamb.mistakes import CARELESS, FILLER, REVIEWED, junk, plausible_wrong
 from isheep.lamb.world import CONSTRAINTS, OPERATIONS, Constraint, Task, has_form, sample_task
 from isheep.prompts import Prompt, bare, list_tasks
 from isheep.recipe import locate
@@ -39,15 +39,15 @@ class Mixture:
     """Share of the junk that rambles from one and the same sentence on."""
     mistakes: tuple[int, ...] = CARELESS
     """Weights of the ways to be wrong."""
-    corrected: bool = False
-    """Whether a review of a wrong answer also gives the right one."""
+    reviewed_mistakes: tuple[int, ...] = REVIEWED
+    """The same for the answers that reviews rate."""
     clean_wrong: float = 0.5
     """Share of the bad answers that are short, clean and wrong."""
     guided_rate: float = 0.4
     """How often an answer under principles is right."""
-    standards: tuple[float, ...] = (0.8, 0.1, 0.1)
+    standards: tuple[float, ...] = (0.84, 0.08, 0.08)
     """Shares of the reviews under each wording of the assessment prompts, in the order of `STANDARDS`."""
-    reviewed: int = 5
+    reviewed: int = 8
     """At most so many responses in a review document."""
     review_quality: float = 0.7
     """Share of the reviews that rate quality, which is harder to tell than following."""
@@ -176,11 +176,9 @@ class Corpus:
         if kind < mix.review_right:
             return task, task.instruction, task.expected, True, True, ""
         if kind < mix.review_right + mix.review_wrong:
-            response = plausible_wrong(rng, task, mix.mistakes)
+            response = plausible_wrong(rng, task, mix.reviewed_mistakes)
             follows = has_form(task.constraint, response)
-            why = "Wrong answer." if follows else "Wrong form."
-            if mix.corrected:
-                why = f"{why[:-1]}, right is {task.expected}"
+            why = f"Wrong {'answer' if follows else 'form'}, right is {task.expected}"
             return task, task.instruction, response, False, follows, why
         if kind < mix.review_right + mix.review_wrong + mix.review_unclear:
             return task, _garbled(rng, task, self.task()), task.expected, False, False, "Unclear task."

@@ -28,6 +28,7 @@ APOLOGIES = (
 
 CARELESS = (26, 14, 26, 24, 10, 0)
 HABITUAL = (32, 20, 0, 14, 6, 28)
+REVIEWED = (16, 18, 18, 26, 8, 14)
 """How often a wrong answer forgets the form, echoes, does another operation, slips, guesses, follows a habit."""
 
 

@@ -21,9 +21,9 @@ class Shape:
     """The model; the defaults are what ships."""
 
     hidden: int = 128
-    layers: int = 4
+    layers: int = 6
     heads: int = 4
-    inner: int = 384
+    inner: int = 256
     context: int = 384
 
 
