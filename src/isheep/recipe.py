@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from isheep import refusals
+from isheep import recipe_files, refusals
 from isheep.errors import UserError
+from isheep.recipe_files import shipped_recipes
 
 PACKAGE_PREFIX = "package:"
 """A path that starts with this lies inside the installed isheep package."""
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+
+Question = Literal["quality", "following"]
+QUESTIONS: tuple[Question, ...] = ("quality", "following")
+"""The two scores of the self-assessment."""
 
 
 class Settings(BaseModel):
@@ -49,6 +52,10 @@ class SynthesizeSettings(Settings):
 
     prompt: str = "package:prompts/synthesize.txt"
     shots: Count = 5
+    shots_from: Literal["seeds", "mixed"] = "seeds"
+    """Mixed: the seeds and what earlier iterations kept."""
+    shots_drawn: Literal["uniform", "inverse_perplexity", "clusters"] = "uniform"
+    """All alike; the likelier to the model, the more often; or one out of each of as many clusters as shots."""
     temperature: Annotated[float, Field(ge=0)] = 1.0
     top_p: Share = 0.95
     max_new_tokens: Count = 1000
@@ -77,6 +84,8 @@ class NoveltySettings(Settings):
 class RespondSettings(Settings):
     """Zero-shot responses: the bare instruction for the base model, the template for every later one."""
 
+    principles: str | None = None
+    """A prompt file around the task while the model answers, and not in what is trained (the Dromedary baseline)."""
     temperature: Annotated[float, Field(ge=0)] = 1.0
     top_p: Share = 0.95
     max_new_tokens: Count = 1000
@@ -85,14 +94,31 @@ class RespondSettings(Settings):
 class AssessSettings(Settings):
     """Self-assessment (paper section 3.2): quality and instruction following, 1 to 10 each."""
 
-    quality_prompt: str = "package:prompts/assess/combined_quality.txt"
-    following_prompt: str = "package:prompts/assess/combined_following.txt"
-    assessor: Literal["current", "base"] = "current"
-    """Who judges: the iteration's own model (the paper) or the base (the authors' scripts)."""
+    variant: Literal["simple", "combined", "icl"] = "combined"
+    """The standard that the prompts state: right or wrong alone, the paper's main one, or three scored examples."""
+    quality_prompt: str | None = None
+    """A prompt file of one's own for the quality score, instead of the variant's."""
+    following_prompt: str | None = None
+    """The same for the score of instruction following."""
+    level: Literal["none", "quality", "following", "both"] = "both"
+    """Which scores are asked for; a score that is not asked for stays empty, and no filter looks at it."""
+    assessor: Literal["current", "base", "random"] | Annotated[str, Field(min_length=1)] = "current"
+    """Who judges: the iteration's own model (the paper), the base (the authors' scripts), chance (a control that spoils
+    a run), or the model in this folder."""
     read: Literal["generate", "distribution"] = "generate"
     """Parse a written score, or take the expected score over the probabilities of the ten."""
     max_new_tokens: Count = 64
     temperature: Annotated[float, Field(ge=0)] = 0.0
+
+    @property
+    def questions(self) -> tuple[Question, ...]:
+        """The scores that the level asks for."""
+        return tuple(question for question in QUESTIONS if self.level in (question, "both"))
+
+    @property
+    def other_model(self) -> str | None:
+        """The folder of the model that judges where it is not the run's own; None otherwise."""
+        return None if self.assessor in ("current", "base", "random") else self.assessor
 
 
 class SelectSettings(Settings):
@@ -171,6 +197,9 @@ class Recipe(Settings):
     iterations: Count = 3
     size: Count = 10_000
     """Instructions that survive the rules and novelty, per iteration."""
+    setting: Literal["one_base", "one_last", "total_base", "direct"] = "one_base"
+    """What trains what (paper section 4.3): an iteration's pairs the base; its pairs the model before it; the pairs of
+    all iterations so far the base; or one iteration alone, of `size`."""
     synthesize: SynthesizeSettings = SynthesizeSettings()
     rules: RuleSettings = RuleSettings()
     novelty: NoveltySettings = NoveltySettings()
@@ -191,34 +220,26 @@ def locate(path: str) -> Path:
     return Path(path).expanduser()
 
 
-def shipped_recipes() -> dict[str, Path]:
-    """Name -> file of every recipe in the package."""
-    return {file.stem: file for file in sorted(locate("package:recipes").glob("*.yaml"))}
-
-
-def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Reads a shipped recipe by name or a YAML file by path, applies `key.key=value` overrides, validates.
+def load_recipe(names: str | Sequence[str], overrides: Sequence[str] = ()) -> Recipe:
+    """Reads recipes by shipped name or by path, lays each over those before it, applies `key.key=value`, validates.
 
     Raises:
         UserError: no such recipe, unreadable YAML, an unknown key (the nearest is offered), a wrong type or range.
     """
-    shipped = shipped_recipes()
-    file = shipped.get(name, Path(name).expanduser())
-    if not file.is_file():
-        what = "is a folder, not a recipe." if file.is_dir() else "there is no such recipe or file."
-        offer = refusals.nearest(name, shipped) or f"Shipped are: {', '.join(shipped)}."
-        raise UserError(f"recipe {name}", what, f"{offer} Or give a YAML file.")
-    data = _read_yaml(file)
+    data, origin = recipe_files.read_recipes([names] if isinstance(names, str) else names)
     for override in overrides:
-        _apply(data, override)
-    return parse_recipe(data, name)
+        recipe_files.apply_override(data, override)
+    if "model" not in data and origin in shipped_recipes():
+        mend = f"Name one that has a model before it, as in `isheep run lamb {origin}`, or give `model.path=...`."
+        raise UserError(f"recipe {origin}, model", "is missing.", mend)
+    return parse_recipe(data, origin)
 
 
 def overridden(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
     """The recipe with `key.key=value` overrides; raises UserError as `load_recipe` does."""
     data = recipe.model_dump(mode="json")
     for override in overrides:
-        _apply(data, override)
+        recipe_files.apply_override(data, override)
     return parse_recipe(data, "with overrides")
 
 
@@ -236,7 +257,7 @@ def parse_recipe(data: dict[str, Any], origin: str) -> Recipe:
 
 def dump_recipe(recipe: Recipe) -> str:
     """The recipe as YAML with every default written out."""
-    return yaml.dump(recipe.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    return recipe_files.dump_yaml(recipe.model_dump(mode="json"))
 
 
 def difference(old: Recipe, new: Recipe) -> list[str]:
@@ -251,66 +272,6 @@ def _flatten(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML that takes 5e-5 for a number, as people do, and no key twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                problem = f"the key `{key.value}` stands there twice"
-                raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes the text that `_Loader` would take for a number."""
-
-
-_EXPONENT = re.compile(r"[-+]?(?:\d+|\d+\.\d*|\.\d+)[eE][-+]?\d+\Z")
-for _side in (_Loader, _Dumper):
-    _side.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
-
-
-def _read_yaml(file: Path) -> dict[str, Any]:
-    try:
-        data = _Loader(file.read_text(encoding="utf-8-sig")).get_single_data()
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"recipe {file}", f"cannot be read as YAML: {_reason(error)}.", "Mend the file.") from None
-    if not isinstance(data, dict):
-        what = "holds no settings." if data is None else "holds no `key: value` settings."
-        raise UserError(f"recipe {file}", what, "A recipe is a YAML mapping such as `model: {path: ...}`.")
-    return data
-
-
-def _reason(error: Exception) -> str:
-    """One line, with the line of the file where YAML knows it."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
-        return f"{error.problem}, line {error.problem_mark.line + 1}"
-    return (getattr(error, "strerror", None) or str(error)).splitlines()[0].rstrip(".")
-
-
-def _apply(data: dict[str, Any], override: str) -> None:
-    key, equals, value = override.partition("=")
-    key = key.strip()
-    if not equals or not key:
-        raise UserError(f"`{override}`", "is not KEY=VALUE.", "Write it like `select.threshold=7`.")
-    *groups, last = key.split(".")
-    for depth, group in enumerate(groups, start=1):
-        if data.get(group) is None:
-            data[group] = {}
-        data = data[group]
-        if not isinstance(data, dict):
-            one = f"`{'.'.join(groups[:depth])}`"
-            raise UserError(f"`{override}`", f"{one} is one setting, not a group of them.", f"Set {one} itself.")
-    try:
-        data[last] = _Loader(value).get_single_data()
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
-        mend = f"Put the value in quotes, as in `'{key}=\"...\"'`."
-        raise UserError(f"`{override}`", f"the value does not read as YAML: {_reason(error)}.", mend) from None
 
 
 def setting_names(model: type[BaseModel] = Recipe, prefix: str = "") -> list[str]:
