@@ -18,6 +18,21 @@ PACKAGE_PREFIX = "package:"
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
+Alarm = Literal[
+    "nothing_kept",
+    "everything_kept",
+    "near_twins",
+    "twins_within",
+    "short_responses",
+    "endless_responses",
+    "unparsed",
+    "flat_quality",
+    "flat_following",
+]
+"""What `health.alarms` may raise."""
+FilePath = Annotated[str, Field(min_length=1)]
+"""Empty text would mean the folder in which the command happens to run."""
+
 Question = Literal["quality", "following"]
 QUESTIONS: tuple[Question, ...] = ("quality", "following")
 """The two scores of the self-assessment."""
@@ -96,13 +111,13 @@ class AssessSettings(Settings):
 
     variant: Literal["simple", "combined", "icl"] = "combined"
     """The standard that the prompts state: right or wrong alone, the paper's main one, or three scored examples."""
-    quality_prompt: str | None = None
+    quality_prompt: FilePath | None = None
     """A prompt file of one's own for the quality score, instead of the variant's."""
-    following_prompt: str | None = None
+    following_prompt: FilePath | None = None
     """The same for the score of instruction following."""
     level: Literal["none", "quality", "following", "both"] = "both"
     """Which scores are asked for; a score that is not asked for stays empty, and no filter looks at it."""
-    assessor: Literal["current", "base", "random"] | Annotated[str, Field(min_length=1)] = "current"
+    assessor: Literal["current", "base", "random"] | FilePath = "current"
     """Who judges: the iteration's own model (the paper), the base (the authors' scripts), chance (a control that spoils
     a run), or the model in this folder."""
     read: Literal["generate", "distribution"] = "generate"
@@ -179,6 +194,20 @@ class EvaluateSettings(Settings):
     """At most this many items of each benchmark."""
 
 
+class StopSettings(Settings):
+    """When the loop ends before its last iteration (paper section 4.3: when the benchmark stagnates or falls)."""
+
+    metric: str | None = None
+    """`BENCHMARK/METRIC`, by which the loop stops and its best iteration is named; None: the first benchmark's first."""
+    patience: Count | None = 2
+    """Stop after so many measured iterations in a row without a gain over the best before them; None: never. The paper
+    names no number; two, since a single measurement without a gain is too often noise."""
+    min_gain: Annotated[float, Field(ge=0)] | None = None
+    """A gain is more than this, in the metric's own units; None: a value above the 95% interval of the best before."""
+    on_alarms: bool | list[Alarm] = False
+    """Stop after an iteration with any alarm, or with one of these. No: an alarm asks for a look, it proves nothing."""
+
+
 class EngineSettings(Settings):
     """What runs the model."""
 
@@ -209,6 +238,7 @@ class Recipe(Settings):
     train: TrainSettings = TrainSettings()
     health: HealthSettings = HealthSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    stop: StopSettings = StopSettings()
     engine: EngineSettings = EngineSettings()
     seed: Annotated[int, Field(ge=0)] = 0
 
