@@ -28,6 +28,7 @@ from isheep.stages.respond import respond
 from isheep.stages.select import select
 from isheep.stages.synthesize import synthesize
 from isheep.stages.train import train
+from isheep.stages.training_set import gather
 from isheep.status import best_iteration, status
 
 
@@ -75,15 +76,16 @@ def align(run: Run, after_iteration: Callable[[Run], object]) -> None:
             iteration = run.iteration(number)
             earlier = [run.iteration(past) for past in range(1, number)]
             model = models.out_of(run.iteration(number - 1))
-            assessor = model if recipe.assess.assessor == "current" else models.base
 
             synthesize(iteration, earlier, seeds, recipe, model)
             respond(iteration, recipe, model)
-            assess(iteration, recipe, assessor)
+            with models.assessor(model) as assessor:
+                assess(iteration, recipe, assessor)
             select(iteration, recipe)
             examine(iteration, earlier, recipe)
+            gather(iteration, earlier, recipe)
             models.release()
-            train(iteration, recipe, models.encoder)
+            train(iteration, earlier, recipe, models.encoder)
             evaluate(iteration, recipe, models.out_of(iteration))
             iteration.close()
             after_iteration(run)

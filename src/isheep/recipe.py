@@ -227,8 +227,8 @@ class Recipe(Settings):
     size: Count = 10_000
     """Instructions that survive the rules and novelty, per iteration."""
     setting: Literal["one_base", "one_last", "total_base", "direct"] = "one_base"
-    """What trains what (paper section 4.3): an iteration's pairs the base; its pairs the model before it; the pairs of
-    all iterations so far the base; or one iteration alone, of `size`."""
+    """The iterative setting: an iteration's pairs train the base; they train the model before it; those of all iterations
+    so far train the base; or there is but one iteration, of `size`."""
     synthesize: SynthesizeSettings = SynthesizeSettings()
     rules: RuleSettings = RuleSettings()
     novelty: NoveltySettings = NoveltySettings()

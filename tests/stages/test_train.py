@@ -57,7 +57,7 @@ def train_in(directory: Path, recipe: Recipe) -> tuple[bytes, dict[str, Any]]:
         iteration = run.iteration(1)
         if not iteration.training_set_path.exists():
             iteration.write_training_set(ROWS)
-        train(iteration, recipe, encoder)
+        train(iteration, [], recipe, encoder)
         summary = iteration.read_json("train.json")
     assert summary is not None
     assert not (iteration.path / "checkpoints").exists()

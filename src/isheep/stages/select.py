@@ -9,16 +9,14 @@ from collections.abc import Sequence
 from isheep.errors import StageError
 from isheep.filters import Drop
 from isheep.filters.threshold import threshold
-from isheep.prompts import bare
 from isheep.recipe import Recipe
 from isheep.records import Assessment, Selection
 from isheep.run import Iteration
 from isheep.seeding import derive_seed
-from isheep.stages.assess import pairs_to_assess
 
 
 def select(iteration: Iteration, recipe: Recipe) -> None:
-    """Fills the iteration's selection, one row for each assessed pair, and writes its training set.
+    """Fills the iteration's selection, one row for each assessed pair.
 
     Raises:
         StageError: nothing was kept; the reasons are counted.
@@ -29,27 +27,12 @@ def select(iteration: Iteration, recipe: Recipe) -> None:
             table.append(choose(iteration.table("assessments").rows(), iteration.number, recipe))
         table.close()
     rows = table.rows()
-    kept = {row.id for row in rows if row.kept}
-    if not kept:
+    if not any(row.kept for row in rows):
         reasons = Counter(row.dropped_by for row in rows)
         counted = ", ".join(f"{rule} {count}" for rule, count in reasons.most_common()) or "there were no pairs"
         raise StageError(
             f"iteration {iteration.number} kept nothing to train on ({counted}). Choose `select.threshold` between "
             "the modes of the scores (`isheep status` shows them) and start the run again in another directory."
-        )
-    if not iteration.training_set_path.is_file():
-        iteration.write_training_set(
-            [
-                {
-                    "id": pair.id,
-                    "messages": [
-                        {"role": "user", "content": bare(pair.instruction, pair.input)},
-                        {"role": "assistant", "content": pair.response},
-                    ],
-                }
-                for pair in pairs_to_assess(iteration)
-                if pair.id in kept
-            ]
         )
 
 

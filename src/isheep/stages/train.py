@@ -1,4 +1,4 @@
-"""Algorithm 1, last line: the selected pairs train a LoRA adapter on the untouched base (paper section 4.1)."""
+"""Algorithm 1, last line: the training set trains a LoRA adapter: a new one, or the one before (paper section 4.1)."""
 
 from __future__ import annotations
 
@@ -31,13 +31,21 @@ class Example:
     labels: tuple[int, ...]
 
 
-def train(iteration: Iteration, recipe: Recipe, encoder: Encoder) -> None:
+def train(iteration: Iteration, earlier: Sequence[Iteration], recipe: Recipe, encoder: Encoder) -> None:
     """Trains the iteration's adapter from its training set; goes on from the last whole checkpoint of a cut training.
 
-    Leaves the adapter and train.json: examples, held_out, steps, epochs, loss (mean over the steps), evaluation_loss
-    (of the checkpoint that was kept; null where nothing was held out) and kept_step.
+    Under `one_last` the training begins with the adapter of the iteration before (iteration 1 with a new one), and the
+    optimizer, the warm-up and the schedule begin anew. That is not what merging it into the base and training a second
+    adapter on top would be: the update of the base keeps `train.lora.rank` however many iterations went by, where
+    merging adds as much rank with each, and what is saved loads alone on the untouched base, where a second adapter
+    would need the merged model under it. Every other setting begins with a new adapter on the base.
+
+    Leaves the adapter and train.json: start (`base` or `iteration-N`, whose weights the training began with), examples,
+    held_out, steps, epochs, loss (mean over the steps), evaluation_loss (of the checkpoint that was kept; null where
+    nothing was held out) and kept_step.
 
     Raises:
+        UserError: `one_last`, and the adapter before has another rank or alpha than the recipe.
         StageError: there is nothing to train on, or the loss is no number.
         Interrupted: the user asked to stop; a checkpoint was written.
     """
@@ -46,6 +54,7 @@ def train(iteration: Iteration, recipe: Recipe, encoder: Encoder) -> None:
         rmtree(checkpoints, ignore_errors=True)
         return
     settings = recipe.train
+    last = earlier[-1] if recipe.setting == "one_last" and earlier else None
     seed = derive_seed(recipe.seed, iteration.number, "train")
     examples = read_examples(iteration.training_set_path, encoder, settings.cutoff)
     training, held_out = split(examples, settings.held_out, seed)
@@ -54,12 +63,14 @@ def train(iteration: Iteration, recipe: Recipe, encoder: Encoder) -> None:
 
     from isheep.stages.trainer import Training
 
-    outcome = Training(recipe, encoder, checkpoints, seed, f"Train {iteration.number}").run(
+    start = last.adapter_path if last else None
+    outcome = Training(recipe, encoder, checkpoints, seed, f"Train {iteration.number}", start).run(
         [training[index] for index in order], held_out
     )
     iteration.write_json(
         "train.json",
         {
+            "start": f"iteration-{last.number}" if last else "base",
             "examples": len(training),
             "held_out": len(held_out),
             "steps": steps,

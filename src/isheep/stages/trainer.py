@@ -12,16 +12,16 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig
+from peft import LoraConfig, PeftModel
 from transformers import PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from isheep import drain
 from isheep.engines.loading import load_model, pick_device
-from isheep.errors import StageError
+from isheep.errors import StageError, UserError
 from isheep.files import sync, write_atomic
 from isheep.progress import bar
-from isheep.recipe import Recipe, locate
+from isheep.recipe import LoraSettings, Recipe, locate
 from isheep.stages.train import Example
 from isheep.text import IGNORED, Encoder
 
@@ -49,9 +49,12 @@ class Outcome:
 class Training:
     """A training whose whole state lies in the folder `checkpoints`."""
 
-    def __init__(self, recipe: Recipe, encoder: Encoder, checkpoints: Path, seed: int, title: str) -> None:
+    def __init__(
+        self, recipe: Recipe, encoder: Encoder, checkpoints: Path, seed: int, title: str, start: Path | None = None
+    ) -> None:
+        """`start` is the folder of an adapter to train on from; None begins with a new one."""
         self._recipe, self._encoder, self._checkpoints = recipe, encoder, checkpoints
-        self._seed, self._title = seed, title
+        self._seed, self._title, self._start = seed, title, start
 
     def run(self, examples: Sequence[Example], held_out: Sequence[Example]) -> Outcome:
         """Trains on the examples in their order, `train.batch_size` an optimizer step.
@@ -60,6 +63,7 @@ class Training:
             The checkpoint with the lowest loss on `held_out`, or the last one where nothing is held out.
 
         Raises:
+            UserError: the adapter to train on from has another shape than the recipe's.
             StageError: the loss is no number.
             Interrupted: the user asked to stop; a checkpoint was written.
         """
@@ -86,6 +90,7 @@ class Training:
         if self._recipe.engine.threads is not None:
             torch.set_num_threads(self._recipe.engine.threads)
         model = load_model(locate(self._recipe.model.path), self._recipe.model.dtype, device)
+        big = sum(parameter.numel() for parameter in model.parameters()) >= CHECKPOINTING_FROM
         settings = self._recipe.train.lora
         adapter = LoraConfig(
             r=settings.rank,
@@ -94,15 +99,14 @@ class Training:
             target_modules="all-linear",
             task_type="CAUSAL_LM",
         )
-        big = sum(parameter.numel() for parameter in model.parameters()) >= CHECKPOINTING_FROM
         trainer = SFTTrainer(
-            model=model,
+            model=model if self._start is None else _adapted(model, self._start, settings),
             args=self._arguments(steps, bool(held_out), on_cpu=device.type == "cpu", checkpointing=big),
             train_dataset=_dataset(examples),
             eval_dataset=_dataset(sorted(held_out, key=lambda example: len(example.ids))) if held_out else None,
             data_collator=_collator(self._encoder.pad_id),
             processing_class=self._encoder.tokenizer,
-            peft_config=adapter,
+            peft_config=adapter if self._start is None else None,
         )
         # The tokenizer need not lie in every checkpoint, nor may the trainer change the model's special tokens by it.
         trainer.processing_class = None
@@ -173,6 +177,17 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
         for folder in self._checkpoints.glob("checkpoint-*"):
             if _step(folder) not in (state.global_step, _best_step(state.log_history)):
                 rmtree(folder)
+
+
+def _adapted(model: Any, start: Path, settings: LoraSettings) -> Any:
+    """The model with a saved adapter on it, ready to be trained on; raises UserError for one of another shape."""
+    config = LoraConfig.from_pretrained(str(start))
+    for key, saved, wanted in (("rank", config.r, settings.rank), ("alpha", config.lora_alpha, settings.alpha)):
+        if saved != wanted:
+            what = f"is {wanted}, but setting `one_last` trains the adapter of {start} on, whose {key} is {saved}."
+            raise UserError(f"train.lora.{key}", what, f"Give {saved}, or another setting.")
+    config.inference_mode, config.lora_dropout = False, settings.dropout
+    return PeftModel.from_pretrained(model, str(start), is_trainable=True, config=config)
 
 
 def _last_whole(checkpoints: Path) -> Path | None:
