@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import disk_usage
 
+from isheep.check_assess import refuse_contradictions, refuse_no_room, unused_prompts
 from isheep.checkpoint import Checkpoint, read_checkpoint
 from isheep.errors import UserError
 from isheep.filters.rules import Rules
 from isheep.prompts import NO_INPUT, Prompt, list_tasks, next_task
 from isheep.recipe import PACKAGE_PREFIX, Recipe, locate
 from isheep.records import SeedTask
+from isheep.refusals import nearest
 from isheep.run import refuse_changed_recipe, refuse_foreign
 from isheep.seeds import load_seeds
-from isheep.stages.assess import FIELDS as ASSESSED
+from isheep.stages.assess import load_prompt, prompt_files
 from isheep.text import Encoder
 
 TOKEN_BYTES = 4
@@ -68,7 +70,8 @@ def check(recipe: Recipe, directory: Path | None = None) -> list[Finding]:
 def _findings(recipe: Recipe, directory: Path | None) -> Iterator[Finding]:
     """From cheap to dear: the tokenizer comes last since its library takes seconds to start."""
     yield from _settings(recipe)
-    yield _prompts(recipe)
+    refuse_contradictions(recipe)
+    yield from _prompts(recipe)
     rules = recipe.rules
     Rules.load(locate(rules.language), rules.min_words, rules.max_words)
     yield Finding("rules", f"{rules.language}  {rules.min_words} to {rules.max_words} words")
@@ -77,7 +80,7 @@ def _findings(recipe: Recipe, directory: Path | None) -> Iterator[Finding]:
     yield from _benchmarks(recipe)
     if directory is not None:
         yield _run_directory(recipe, directory)
-    checkpoint = _model(recipe)
+    checkpoint = _model("model.path", recipe.model.path)
     yield Finding("model", f"{recipe.model.path}  {checkpoint.parameters:,} parameters")
     yield _disk(recipe, checkpoint, directory)
     yield _memory(recipe, checkpoint)
@@ -85,6 +88,7 @@ def _findings(recipe: Recipe, directory: Path | None) -> Iterator[Finding]:
     encoder = Encoder.load(checkpoint.folder, recipe.model.template)
     yield _tokens(recipe, checkpoint, encoder)
     yield from _context(recipe, checkpoint, encoder, seeds)
+    yield from _assessor(recipe, checkpoint, encoder)
 
 
 def most_pairs(recipe: Recipe) -> int:
@@ -100,12 +104,12 @@ def disk_needed(recipe: Recipe, checkpoint: Checkpoint) -> int:
     """Bytes that a whole run writes, from above.
 
     RESERVE + iterations x (records + adapter) + the checkpoints of one training, where
-    records = 2 (table and training set) x TOKEN_BYTES x size x (tokens of a request, of a response and of two
-    assessments, all at their limits), adapter = SAVED_NUMBER_BYTES x its parameters, and
+    records = 2 (table and training set) x TOKEN_BYTES x size x (tokens of a request, of a response and of each score
+    that is asked for, all at their limits), adapter = SAVED_NUMBER_BYTES x its parameters, and
     checkpoints = CHECKPOINTS x CHECKPOINT_COPIES x adapter.
     """
     written = recipe.assess.max_new_tokens if recipe.assess.read == "generate" else DISTRIBUTION_TOKENS
-    tokens = recipe.synthesize.max_new_tokens + recipe.respond.max_new_tokens + 2 * written
+    tokens = recipe.synthesize.max_new_tokens + recipe.respond.max_new_tokens + len(recipe.assess.questions) * written
     records = 2 * TOKEN_BYTES * recipe.size * tokens
     adapter = SAVED_NUMBER_BYTES * checkpoint.adapter_parameters(recipe.train.lora.rank)
     return RESERVE + recipe.iterations * (records + adapter) + CHECKPOINTS * CHECKPOINT_COPIES * adapter
@@ -141,12 +145,14 @@ def _settings(recipe: Recipe) -> Iterator[Finding]:
         yield Finding("training", f"all {steps:.0f} steps lie within train.warmup_steps {train.warmup_steps}", True)
 
 
-def _prompts(recipe: Recipe) -> Finding:
+def _prompts(recipe: Recipe) -> Iterator[Finding]:
     Prompt.load(locate(recipe.synthesize.prompt), EXAMPLES)
-    for path in (recipe.assess.quality_prompt, recipe.assess.following_prompt):
-        Prompt.load(locate(path), ASSESSED)
-    files = (recipe.synthesize.prompt, recipe.assess.quality_prompt, recipe.assess.following_prompt)
-    return Finding("prompts", ", ".join(files))
+    judging = list(prompt_files(recipe.assess).values())
+    for path in judging:
+        load_prompt(locate(path))
+    yield Finding("prompts", ", ".join((recipe.synthesize.prompt, *judging)))
+    for key in unused_prompts(recipe):
+        yield Finding("prompts", f"{key} is shown to nobody at this assess.level and assess.assessor", warning=True)
 
 
 def _seeds(recipe: Recipe) -> list[SeedTask]:
@@ -199,17 +205,30 @@ def _run_directory(recipe: Recipe, directory: Path) -> Finding:
     return Finding("directory", f"{directory}  {'a run to go on with' if resumed else 'empty'}")
 
 
-def _model(recipe: Recipe) -> Checkpoint:
-    path = recipe.model.path
+def _model(key: str, path: str, words: Sequence[str] = ()) -> Checkpoint:
+    """What the folder under a key holds; `words` are what the key takes beside a folder."""
     folder = locate(path)
     if not folder.is_dir():
         if path.startswith(PACKAGE_PREFIX):
-            raise UserError(
-                "model.path", f"the package holds no {path}.", "Install isheep anew, or give a local folder."
-            )
+            raise UserError(key, f"the package holds no {path}.", "Install isheep anew, or give a local folder.")
         what = f"{path} is a file, not a folder." if folder.exists() else f"there is no folder {path}."
-        raise UserError("model.path", what, "Give a local folder with the model; a hub name is not downloaded.")
+        either = f"{', '.join(words)}, or " if words else ""
+        mend = f"Give {either}a local folder with the model; a hub name is not downloaded."
+        raise UserError(key, what, f"{nearest(path, words)} {mend}".lstrip())
     return read_checkpoint(folder)
+
+
+def _assessor(recipe: Recipe, checkpoint: Checkpoint, encoder: Encoder) -> Iterator[Finding]:
+    """Whoever judges, the run's own model or another one, which is looked at as the run's own is."""
+    settings = recipe.assess
+    if settings.other_model is not None and settings.questions:
+        checkpoint = _model("assess.assessor", settings.other_model, ("current", "base", "random"))
+        yield Finding("assessor", f"{settings.other_model}  {checkpoint.parameters:,} parameters")
+        yield _memory(recipe, checkpoint)
+        _refuse_unknown_architecture(checkpoint)
+        encoder = Encoder.load(checkpoint.folder, None)
+        _refuse_tokens_outside(checkpoint, encoder)
+    refuse_no_room(recipe, checkpoint, encoder)
 
 
 def _disk(recipe: Recipe, checkpoint: Checkpoint, directory: Path | None) -> Finding:
@@ -248,7 +267,13 @@ def _refuse_unknown_architecture(checkpoint: Checkpoint) -> None:
 
 
 def _tokens(recipe: Recipe, checkpoint: Checkpoint, encoder: Encoder) -> Finding:
-    """Every token that isheep puts in by itself has to have a row in the embedding."""
+    names = _refuse_tokens_outside(checkpoint, encoder)
+    stops = ", ".join(names[number] for number in sorted(encoder.stop_ids))
+    return Finding("template", f"{recipe.model.template}  stops at {stops}, pads with {names[encoder.pad_id]}")
+
+
+def _refuse_tokens_outside(checkpoint: Checkpoint, encoder: Encoder) -> dict[int, str]:
+    """Every token that isheep puts in by itself has to have a row in the embedding; they are returned with names."""
     rows = checkpoint.rows
     turn_end, pad = encoder.turn_end_id, encoder.pad_id
     roles = {turn_end: "turn end", pad: "pad token", **dict.fromkeys(encoder.stop_ids - {turn_end}, "end of text")}
@@ -257,8 +282,7 @@ def _tokens(recipe: Recipe, checkpoint: Checkpoint, encoder: Encoder) -> Finding
         if rows is not None and number >= rows:
             what = f"its {role} {names[number]} lies outside the model's {rows} embedding rows."
             raise UserError(str(checkpoint.folder), what, "Choose another template, or resize and train the embedding.")
-    stops = ", ".join(names[number] for number in sorted(encoder.stop_ids))
-    return Finding("template", f"{recipe.model.template}  stops at {stops}, pads with {names[pad]}")
+    return names
 
 
 def _context(recipe: Recipe, checkpoint: Checkpoint, encoder: Encoder, seeds: list[SeedTask]) -> Iterator[Finding]:
@@ -274,7 +298,7 @@ def _context(recipe: Recipe, checkpoint: Checkpoint, encoder: Encoder, seeds: li
         raise UserError(str(checkpoint.folder), what, "Take the tokenizer and the weights from the same model.")
     if positions is None:
         return
-    for name, wanted in (("synthesize", recipe.synthesize), ("respond", recipe.respond), ("assess", recipe.assess)):
+    for name, wanted in (("synthesize", recipe.synthesize), ("respond", recipe.respond)):
         if wanted.max_new_tokens >= positions:
             what = f"{wanted.max_new_tokens} leaves no room for a prompt in the model's {positions} tokens."
             raise UserError(f"{name}.max_new_tokens", what, f"Give less than {positions}.")

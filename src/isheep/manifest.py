@@ -1,9 +1,10 @@
-"""What a run was made of: versions, machine, and the hashes of the model and the seed file."""
+"""What a run was made of: versions, machine, and the hashes of the models and the seed file."""
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -40,11 +41,13 @@ def machine() -> dict[str, Any]:
 
 def model_hashes(recipe: Recipe) -> dict[str, str]:
     """File name -> SHA-256 of the weights, tokenizer and configuration; empty when the model is not a local folder."""
-    folder = locate(recipe.model.path)
-    if not folder.is_dir():
-        return {}
-    files = (file for file in sorted(folder.iterdir()) if file.suffix in _SUFFIXES or file.name in _NAMES)
-    return {file.name: sha256_file(file) for file in files if file.is_file()}
+    return _folder_hashes(recipe.model.path)
+
+
+def assessor_hashes(recipe: Recipe) -> dict[str, dict[str, str]]:
+    """Path -> the same of a model that judges and is not the run's own; empty where there is none."""
+    path = recipe.assess.other_model
+    return {path: _folder_hashes(path)} if path else {}
 
 
 def seed_hash(recipe: Recipe) -> str | None:
@@ -54,16 +57,29 @@ def seed_hash(recipe: Recipe) -> str | None:
 
 
 def refuse_changed_inputs(manifest: dict[str, Any], recipe: Recipe) -> None:
-    """Raises UserError naming the model file or the seed file that is not what it was when the run began."""
-    before: dict[str, str] = manifest["model"]
-    now = model_hashes(recipe)
-    folder = locate(recipe.model.path)
-    for name in sorted(before.keys() | now.keys()):
-        if before.get(name) != now.get(name):
-            _refuse(folder / name, "is new" if name not in before else "changed" if name in now else "is gone")
+    """Raises UserError naming the file of a model or the seed file that is not what it was when the run began."""
+    _refuse_changed(recipe.model.path, manifest["model"], model_hashes(recipe))
+    known = manifest.get("assessors", {})
+    for path, now in assessor_hashes(recipe).items():
+        _refuse_changed(path, known.get(path, now), now)
     seed = seed_hash(recipe)
     if manifest["seeds"] != seed:
         _refuse(locate(recipe.seeds.path), "changed" if seed else "is gone")
+
+
+def _folder_hashes(path: str) -> dict[str, str]:
+    folder = locate(path)
+    if not folder.is_dir():
+        return {}
+    files = (file for file in sorted(folder.iterdir()) if file.suffix in _SUFFIXES or file.name in _NAMES)
+    return {file.name: sha256_file(file) for file in files if file.is_file()}
+
+
+def _refuse_changed(path: str, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            what = "is new" if name not in before else "changed" if name in now else "is gone"
+            _refuse(locate(path) / name, what)
 
 
 def _refuse(file: Path, what: str) -> None:

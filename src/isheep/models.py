@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -17,8 +19,10 @@ from isheep.text import Encoder
 class Models:
     """Context manager over the run's one engine, which starts when a stage first needs it."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.encoder = Encoder.load(locate(recipe.model.path), recipe.model.template)
+    def __init__(self, recipe: Recipe, encoder: Encoder | None = None, base_name: str = "base") -> None:
+        """Reads the tokenizer unless it is given; `base_name` is how records name the untouched model."""
+        self.encoder = encoder or Encoder.load(locate(recipe.model.path), recipe.model.template)
+        self.base_name = base_name
         self.base = Model(self, 0, None)
         self._recipe = recipe
         self._engine: Engine | None = None
@@ -27,6 +31,22 @@ class Models:
     def out_of(self, iteration: Iteration) -> Model:
         """The model that an iteration ended with; iteration 0 is the untouched base."""
         return Model(self, iteration.number, iteration.adapter_path) if iteration.number else self.base
+
+    @contextmanager
+    def assessor(self, current: Model) -> Iterator[Model]:
+        """Who judges (`assess.assessor`): `current`, the base, or another model with its own engine and tokenizer.
+
+        Another model's engine lives within the block only, and the run's is closed before: a GPU might not hold both.
+        """
+        settings = self._recipe.assess
+        if settings.other_model is None or not settings.questions:
+            yield self.base if settings.assessor == "base" else current
+            return
+        self.release()
+        other = self._recipe.model.model_copy(update={"path": settings.other_model})
+        encoder = Encoder.load(locate(other.path), None)
+        with Models(self._recipe.model_copy(update={"model": other}), encoder, other.path) as others:
+            yield others.base
 
     def engine(self, adapter: Path | None) -> Engine:
         """The engine, started if need be, with this adapter on it."""
@@ -72,8 +92,8 @@ class Model:
 
     @property
     def name(self) -> str:
-        """How records name it: `base`, or `iteration-N`."""
-        return f"iteration-{self.number}" if self.number else "base"
+        """How records name it: `iteration-N`, `base`, or the folder of another model."""
+        return f"iteration-{self.number}" if self.number else self.models.base_name
 
     def ask(self, instruction: str, input_: str = "") -> tuple[int, ...]:
         """The prompt of a zero-shot task (section 3.1): bare text for the base, the template for a trained model."""

@@ -20,7 +20,7 @@ from typing import Any, Literal, Self, overload
 from isheep.errors import StageError, UserError
 from isheep.files import read_json, storable, sync, write_atomic, write_json
 from isheep.lock import Lock, is_held
-from isheep.manifest import machine, model_hashes, refuse_changed_inputs, seed_hash, versions
+from isheep.manifest import assessor_hashes, machine, model_hashes, refuse_changed_inputs, seed_hash, versions
 from isheep.recipe import Recipe, difference, dump_recipe, load_recipe
 from isheep.records import TABLES, Assessment, Instruction, Response, Selection
 from isheep.table import DONE, Table
@@ -233,7 +233,8 @@ class Run:
             write_atomic(file, dump_recipe(self.recipe).encode())
         manifest = self.read_json(MANIFEST)
         if manifest is None:
-            inputs = {"model": model_hashes(self.recipe), "seeds": seed_hash(self.recipe)}
+            models = {"model": model_hashes(self.recipe), "assessors": assessor_hashes(self.recipe)}
+            inputs = {**models, "seeds": seed_hash(self.recipe)}
             start: dict[str, Any] = {"versions": versions(), "machine": machine(), **inputs, "commands": []}
             write_json(self.directory / MANIFEST, start)
         else:

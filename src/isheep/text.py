@@ -39,10 +39,11 @@ class Encoder:
     by itself.
     """
 
-    def __init__(self, tokenizer: Any, template: str) -> None:
+    def __init__(self, tokenizer: Any, template: str | None) -> None:
         """Wraps a loaded tokenizer; see `load` for what `template` may be and which errors come."""
         self.tokenizer = tokenizer
-        self._where = f"model.template={template}"
+        self._template = template
+        self._where = str(tokenizer.name_or_path) if template is None else f"model.template={template}"
         self._source = _template_source(tokenizer, template)
         self._specials = {
             token.content: number for number, token in tokenizer.added_tokens_decoder.items() if token.special
@@ -51,7 +52,7 @@ class Encoder:
         self._variables = {"date_string": _FIXED_DATE}
         if template in TURN_ENDS:
             self._variables["bos_token"] = tokenizer.bos_token if self._begin else ""
-        turn_end = TURN_ENDS.get(template) or self._find_turn_end()
+        turn_end = self._own_end() if template is None else TURN_ENDS.get(template) or self._find_turn_end()
         self.turn_end_id = self._turn_end_id(turn_end)
         self._split_specials = re.compile("|".join(map(re.escape, sorted(self._specials, key=len, reverse=True))))
         ends = {self.turn_end_id, tokenizer.eos_token_id}
@@ -59,12 +60,13 @@ class Encoder:
         self.pad_id = self._choose_pad()
 
     @classmethod
-    def load(cls, model_dir: Path, template: str) -> Encoder:
+    def load(cls, model_dir: Path, template: str | None) -> Encoder:
         """Reads the tokenizer of a local model folder; code that the folder brings along is never run.
 
         Args:
             model_dir: the model's folder.
-            template: `chatml`, `llama3`, `carried` (the tokenizer's own) or a Jinja file.
+            template: `chatml`, `llama3`, `carried` (the tokenizer's own) or a Jinja file; None for a model that is
+                asked in bare text alone, whatever it carries.
 
         Raises:
             UserError: no tokenizer there, no such template, a template without a turn end that is one token of the
@@ -175,6 +177,17 @@ class Encoder:
             )
         return max(ends, key=len)
 
+    def _own_end(self) -> str:
+        """Where no template is asked for: the turn end of the one that the tokenizer carries, else its end of text."""
+        if self.tokenizer.chat_template:
+            try:
+                return self._find_turn_end()
+            except UserError:
+                pass  # Its turns end in plain text, or it wants other turns: the end of text is left.
+        if self.tokenizer.eos_token is None:
+            raise UserError(self._where, "its tokenizer names no end of text.", "Give its tokenizer an eos_token.")
+        return str(self.tokenizer.eos_token)
+
     def _turn_end_id(self, turn_end: str) -> int:
         number = self.tokenizer.convert_tokens_to_ids(turn_end)
         if number is None or self.tokenizer.convert_ids_to_tokens(number) != turn_end:
@@ -198,6 +211,8 @@ class Encoder:
         for candidate in (pad, unknown, *others, begin):
             if candidate is not None and candidate not in self.stop_ids:
                 return int(candidate)
+        if self._template is None:
+            return self.turn_end_id  # A pad is masked; only a model that is trained could learn a wrong thing from it.
         raise UserError(
             str(self.tokenizer.name_or_path),
             "its only pad token is a stop token, so a model would never learn to stop.",
@@ -229,8 +244,10 @@ def _beginning(tokenizer: Any) -> tuple[int, ...]:
     return (begin,) if asked else ()
 
 
-def _template_source(tokenizer: Any, template: str) -> str | None:
+def _template_source(tokenizer: Any, template: str | None) -> str | None:
     """The Jinja text; None stands for the tokenizer's own."""
+    if template is None:
+        return None
     if template == "carried":
         if not tokenizer.chat_template:
             raise UserError(

@@ -99,7 +99,12 @@ def versions(manifest: Mapping[str, Any]) -> Grid:
 
 def inputs(manifest: Mapping[str, Any]) -> Grid:
     """The files that the run depends on, by hash."""
-    files = {**(manifest.get("model") or {}), "seed file": manifest.get("seeds")}
+    judges = {
+        f"assessor {path}: {name}": value
+        for path, files in (manifest.get("assessors") or {}).items()
+        for name, value in files.items()
+    }
+    files = {**(manifest.get("model") or {}), **judges, "seed file": manifest.get("seeds")}
     lines = [Row(name, [Cell(figure(value))]) for name, value in files.items() if value]
     return Grid("Model and seed files", "file", ["SHA-256"], lines, words=True)
 
