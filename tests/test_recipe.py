@@ -20,7 +20,6 @@ from isheep.recipe import (
     locate,
     parse_recipe,
     setting_names,
-    shipped_recipes,
 )
 
 SOURCE = Path(isheep.__file__).parent
@@ -175,7 +174,7 @@ def test_overrides_are_read_as_yaml_and_the_last_one_counts(file: Path) -> None:
 
 
 def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
-    shipped = f"Shipped are: {', '.join(shipped_recipes())}. Or give a YAML file."
+    shipped = "`isheep recipes` lists what ships. Or give a YAML file."
     what = "there is no such recipe or file."
     assert refusal("lmab") == ("recipe lmab", what, "Did you mean `lamb`? Or give a YAML file.")
     assert refusal("no/such.yaml") == ("recipe no/such.yaml", what, shipped)
@@ -197,13 +196,6 @@ def test_a_recipe_that_is_not_there(tmp_path: Path) -> None:
 def test_a_recipe_that_does_not_read(file: Path, content: bytes, what: str) -> None:
     file.write_bytes(content)
     assert refusal(file)[:2] == (f"recipe {file}", what)
-
-
-def test_the_shipped_recipes_are_valid_and_begin_with_what_they_are() -> None:
-    assert "lamb" in shipped_recipes()
-    for name, path in shipped_recipes().items():
-        assert load_recipe(name) == load_recipe(str(path))
-        assert path.read_text(encoding="utf-8").startswith("# ")
 
 
 def test_the_defaults_are_the_papers(file: Path) -> None:

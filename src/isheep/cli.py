@@ -27,7 +27,10 @@ app = typer.Typer(
 )
 
 RecipeWords = Annotated[
-    list[str] | None, typer.Argument(metavar="[RECIPE] [KEY=VALUE ...]", help="A recipe (default: lamb) and settings.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[RECIPE ...] [KEY=VALUE ...]", help="A recipe (default: lamb), others laid over it, and settings."
+    ),
 ]
 RunDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="The directory of a run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
@@ -167,9 +170,10 @@ def main() -> NoReturn:
 
 
 def _recipe(words: list[str] | None) -> Recipe:
+    """The words before the first KEY=VALUE are recipes, each laid over those before it."""
     given = list(words or [])
-    name = given.pop(0) if given and "=" not in given[0] else "lamb"
-    return load_recipe(name, given)
+    first = next((place for place, word in enumerate(given) if "=" in word), len(given))
+    return load_recipe(given[:first] or "lamb", given[first:])
 
 
 def _print_json(document: Any) -> None:

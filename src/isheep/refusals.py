@@ -77,14 +77,14 @@ def _refusal(kind: str, location: tuple[int | str, ...], model: type[BaseModel],
         return Refusal(key, "is missing.", f"Give it, as in `{example}=...`.")
     value = _value(data, path)
     if inner:
-        what = "left empty." if value is None else f"so it cannot be {_shown(value)}."
+        what = "left empty." if value is None else f"so it cannot be {shown(value)}."
         example = setting_names(inner, f"{key}.")[0]
         return Refusal(key, f"is a group of settings, {what}", f"Set what is in it, as in `{example}=...`.")
     wanted = _wanted(field.annotation, field.metadata)
     if isinstance(value, Mapping):
         return Refusal(key, "is one setting, not a group of them.", f"Give {wanted}.")
     text_for_number = isinstance(value, str) and "number" in wanted and "text" not in wanted
-    what = f"cannot be {_shown(value)}" + (", which is text." if text_for_number else ".")
+    what = f"cannot be {shown(value)}" + (", which is text." if text_for_number else ".")
     quotes = ""
     if text_for_number and _is_number(value):
         quotes = ", without quotes"
@@ -134,7 +134,7 @@ def _value(data: Any, path: list[int | str]) -> Any:
     return data
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """The value as a recipe would spell it, shortened."""
     if value is None:
         return "null"
