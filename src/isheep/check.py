@@ -10,16 +10,19 @@ from pathlib import Path
 from shutil import disk_usage
 
 from isheep.check_assess import refuse_contradictions, refuse_no_room, unused_prompts
+from isheep.check_settings import pairs_before, principles_room, refuse_iterations, without_effect
+from isheep.check_stop import stop_rule
 from isheep.checkpoint import Checkpoint, read_checkpoint
 from isheep.errors import UserError
 from isheep.filters.rules import Rules
-from isheep.prompts import NO_INPUT, Prompt, list_tasks, next_task
-from isheep.recipe import PACKAGE_PREFIX, Recipe, locate
+from isheep.hub import model_folder
+from isheep.prompts import NO_INPUT, Prompt, list_tasks, mark_in, next_task
+from isheep.recipe import Recipe, locate
 from isheep.records import SeedTask
-from isheep.refusals import nearest
 from isheep.run import refuse_changed_recipe, refuse_foreign
 from isheep.seeds import load_seeds
 from isheep.stages.assess import load_prompt, prompt_files
+from isheep.stages.respond import FIELDS as PRINCIPLES
 from isheep.text import Encoder
 
 TOKEN_BYTES = 4
@@ -40,8 +43,6 @@ MEMINFO = Path("/proc/meminfo")
 
 EXAMPLES = ("examples",)
 """The fields of the synthesis prompt."""
-
-_BORDER = "###"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,8 @@ def _findings(recipe: Recipe, directory: Path | None) -> Iterator[Finding]:
     seeds = _seeds(recipe)
     yield Finding("seeds", f"{recipe.seeds.path}  {_count(len(seeds), 'task')}")
     yield from _benchmarks(recipe)
+    if rule := stop_rule(recipe):
+        yield Finding("stop", rule)
     if directory is not None:
         yield _run_directory(recipe, directory)
     checkpoint = _model("model.path", recipe.model.path)
@@ -105,18 +108,22 @@ def disk_needed(recipe: Recipe, checkpoint: Checkpoint) -> int:
 
     RESERVE + iterations x (records + adapter) + the checkpoints of one training, where
     records = 2 (table and training set) x TOKEN_BYTES x size x (tokens of a request, of a response and of each score
-    that is asked for, all at their limits), adapter = SAVED_NUMBER_BYTES x its parameters, and
+    that is asked for, all at their limits), and with total_base as much again for each pair of an earlier iteration in
+    a training set; adapter = SAVED_NUMBER_BYTES x its parameters, and
     checkpoints = CHECKPOINTS x CHECKPOINT_COPIES x adapter.
     """
     written = recipe.assess.max_new_tokens if recipe.assess.read == "generate" else DISTRIBUTION_TOKENS
     tokens = recipe.synthesize.max_new_tokens + recipe.respond.max_new_tokens + len(recipe.assess.questions) * written
     records = 2 * TOKEN_BYTES * recipe.size * tokens
     adapter = SAVED_NUMBER_BYTES * checkpoint.adapter_parameters(recipe.train.lora.rank)
-    return RESERVE + recipe.iterations * (records + adapter) + CHECKPOINTS * CHECKPOINT_COPIES * adapter
+    again = sum(pairs_before(recipe, most_pairs(recipe), number + 1) for number in range(recipe.iterations))
+    records_again = TOKEN_BYTES * again * tokens
+    return RESERVE + recipe.iterations * (records + adapter) + records_again + CHECKPOINTS * CHECKPOINT_COPIES * adapter
 
 
 def _settings(recipe: Recipe) -> Iterator[Finding]:
     """Settings that are each right and together wrong."""
+    refuse_iterations(recipe)
     train = recipe.train
     if train.batch_size % train.micro_batch_size:
         raise UserError(
@@ -141,6 +148,10 @@ def _settings(recipe: Recipe) -> Iterator[Finding]:
     trained = pairs - held_out
     steps = train.steps or -(-trained * train.epochs // train.batch_size)
     yield Finding("training", f"at most {trained} pairs, {steps:.0f} steps of {train.batch_size} in each iteration")
+    if before := pairs_before(recipe, pairs, recipe.iterations):
+        yield Finding("training", f"with total_base up to {before} pairs of earlier iterations more in the last one")
+    for found in without_effect(recipe):
+        yield Finding("settings", found, warning=True)
     if train.warmup_steps >= steps:
         yield Finding("training", f"all {steps:.0f} steps lie within train.warmup_steps {train.warmup_steps}", True)
 
@@ -150,7 +161,10 @@ def _prompts(recipe: Recipe) -> Iterator[Finding]:
     judging = list(prompt_files(recipe.assess).values())
     for path in judging:
         load_prompt(locate(path))
-    yield Finding("prompts", ", ".join((recipe.synthesize.prompt, *judging)))
+    around = [recipe.respond.principles] if recipe.respond.principles else []
+    for path in around:
+        Prompt.load(locate(path), PRINCIPLES)
+    yield Finding("prompts", ", ".join((recipe.synthesize.prompt, *around, *judging)))
     for key in unused_prompts(recipe):
         yield Finding("prompts", f"{key} is shown to nobody at this assess.level and assess.assessor", warning=True)
 
@@ -161,8 +175,7 @@ def _seeds(recipe: Recipe) -> list[SeedTask]:
     seeds = load_seeds(file)
     for seed in seeds:
         for key, text in (("instruction", seed.instruction), ("input", seed.input)):
-            marker = next((marker for marker in (_BORDER, NO_INPUT) if marker in text.lower()), None)
-            if marker:
+            if marker := mark_in(text):
                 mend = "Leave the input empty." if text.strip().lower() == NO_INPUT else "Take it out."
                 what = f"its {key} holds `{marker}`, which the list of examples uses as a mark."
                 raise UserError(f"{file}, task {seed.id}", what, mend)
@@ -207,15 +220,7 @@ def _run_directory(recipe: Recipe, directory: Path) -> Finding:
 
 def _model(key: str, path: str, words: Sequence[str] = ()) -> Checkpoint:
     """What the folder under a key holds; `words` are what the key takes beside a folder."""
-    folder = locate(path)
-    if not folder.is_dir():
-        if path.startswith(PACKAGE_PREFIX):
-            raise UserError(key, f"the package holds no {path}.", "Install isheep anew, or give a local folder.")
-        what = f"{path} is a file, not a folder." if folder.exists() else f"there is no folder {path}."
-        either = f"{', '.join(words)}, or " if words else ""
-        mend = f"Give {either}a local folder with the model; a hub name is not downloaded."
-        raise UserError(key, what, f"{nearest(path, words)} {mend}".lstrip())
-    return read_checkpoint(folder)
+    return read_checkpoint(model_folder(path, key, words))
 
 
 def _assessor(recipe: Recipe, checkpoint: Checkpoint, encoder: Encoder) -> Iterator[Finding]:
@@ -305,6 +310,8 @@ def _context(recipe: Recipe, checkpoint: Checkpoint, encoder: Encoder, seeds: li
     needed = len(ids) + recipe.synthesize.max_new_tokens
     found = f"the longest list of examples with its continuation takes {needed} of the model's {positions} tokens"
     yield Finding("context", found, warning=needed > positions)
+    if tight := principles_room(recipe, checkpoint, encoder, seeds):
+        yield Finding("context", tight, warning=True)
 
 
 def _nearest_existing(directory: Path) -> Path:

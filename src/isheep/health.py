@@ -10,9 +10,12 @@ from statistics import median
 from typing import Any
 
 from isheep.filters.novelty import Novelty
+from isheep.openings import SAMPLE, Openings, expected_distinct
+from isheep.recipe import QUESTIONS, Alarm, Question
 from isheep.records import Assessment, Instruction, Response, Selection
 
 MOST_NEAR_TWINS = 0.2
+MOST_TWINS_WITHIN = 0.2
 LEAST_OF_FIRST_LENGTH = 0.5
 LEAST_STOPPED = 0.5
 MOST_UNPARSED = 0.2
@@ -30,6 +33,8 @@ def health(
     threshold: float | None,
     compared: Callable[[Instruction], str] = attrgetter("instruction"),
     twin: float = 0.7,
+    questions: Sequence[Question] = QUESTIONS,
+    openings: Openings | None = None,
 ) -> Health:
     """The health of one iteration, ready for JSON; every share over nothing is None.
 
@@ -40,35 +45,39 @@ def health(
         selections: one for each assessed pair.
         earlier_kept: what near-twins are sought among: the `compared` text of all that earlier iterations kept.
         threshold: the score filter's, None without one.
-        twin: two instructions whose ROUGE-L is greater are near-twins.
         compared: the text of an instruction that is held against others, as novelty does it.
+        twin: two instructions whose ROUGE-L is greater are near-twins.
+        questions: the scores that were asked for; a pair has a score when it has all of these.
+        openings: reads how an instruction opens; None leaves those figures out of account (None).
     """
     kept = {selection.id for selection in selections if selection.kept}
     words = [len(response.response.split()) for response in responses if response.id in kept]
-    kept_texts = [compared(instruction) for instruction in instructions if instruction.id in kept]
-    parsed = [
-        (one.quality, one.following) for one in assessments if one.quality is not None and one.following is not None
-    ]
-    over = None if threshold is None else sum(min(pair) > threshold for pair in parsed)
+    kept_instructions = [instruction for instruction in instructions if instruction.id in kept]
+    kept_texts = [compared(instruction) for instruction in kept_instructions]
+    lower = [_lower(one, questions) for one in assessments] if questions else []
+    parsed = [score for score in lower if score is not None]
+    over = None if threshold is None or not questions else sum(score > threshold for score in parsed)
     return {
         "made": len(instructions),
         "assessed": len(assessments),
-        "unparsed": len(assessments) - len(parsed),
+        "unparsed": len(lower) - len(parsed),
         "over_threshold": over,
         "kept": len(kept),
         "threshold": threshold,
         "twin": twin,
         "keep_share": _share(len(kept), len(instructions)),
         "near_twin_share": near_twin_share(kept_texts, earlier_kept, twin),
+        "twins_within_share": twins_within_share(kept_texts, twin),
+        **_opened([instruction.instruction for instruction in kept_instructions], openings),
         "response_words_median": median(words) if words else None,
         "one_word_share": _share(sum(count == 1 for count in words), len(words)),
         "stop_share": _share(sum(response.finish_reason == "stop" for response in responses), len(responses)),
-        "unparsed_share": _share(len(assessments) - len(parsed), len(assessments)),
+        "unparsed_share": _share(len(lower) - len(parsed), len(lower)),
         "over_threshold_share": None if over is None else _share(over, len(assessments)),
         "scores": {
             "quality": _distribution(one.quality for one in assessments),
             "following": _distribution(one.following for one in assessments),
-            "lower": _distribution(min(pair) for pair in parsed),
+            "lower": _distribution(parsed),
         },
         "drops": {
             "instructions": _drops(instructions),
@@ -80,48 +89,57 @@ def health(
 
 def near_twin_share(texts: Sequence[str], earlier: Iterable[str] = (), twin: float = 0.7) -> float | None:
     """Share of the texts that are near-twins of an earlier one, in `earlier` or among themselves; None of no texts."""
-    pool = Novelty(twin)
-    for text in earlier:
-        pool.add("", text)
-    twins = 0
-    for text in texts:
-        twins += pool.verdict(pool.nearest(text)) is not None
-        pool.add("", text)
-    return _share(twins, len(texts))
+    return _share(sum(_after_a_twin(texts, twin, earlier)), len(texts))
 
 
-def alarms(health_by_iteration: Sequence[Mapping[str, Any]]) -> list[str]:
+def twins_within_share(texts: Sequence[str], twin: float = 0.7) -> float | None:
+    """Share of the texts that have a near-twin among the others, both of a pair counted; None of no texts."""
+    after = _after_a_twin(texts, twin)
+    before = _after_a_twin(texts[::-1], twin)[::-1]
+    return _share(sum(map(any, zip(after, before, strict=True))), len(texts))
+
+
+def alarms(health_by_iteration: Sequence[Mapping[str, Any]]) -> dict[Alarm, str]:
     """What is wrong with the last of these (iteration 1 comes first): which figure, which limit, what to do."""
     if not health_by_iteration:
-        return []
+        return {}
     first, last = health_by_iteration[0], health_by_iteration[-1]
-    found = [
-        _nothing_kept(last) or _everything_kept(last),
-        _above(
+    is_first = len(health_by_iteration) == 1
+    found: dict[Alarm, str | None] = {
+        "nothing_kept": _nothing_kept(last),
+        "everything_kept": _everything_kept(last) if last["kept"] else None,
+        "near_twins": _above(
             last["near_twin_share"],
             MOST_NEAR_TWINS,
             f"of the kept instructions are near-twins of earlier ones (ROUGE-L > {last['twin']:g})",
             "Lower novelty.limit, raise synthesize.temperature, or stop here.",
         ),
-        _shortened(first, last) if len(health_by_iteration) > 1 else None,
+        "twins_within": _above(
+            last["twins_within_share"],
+            MOST_TWINS_WITHIN,
+            f"of the kept instructions have a near-twin among the others (ROUGE-L > {last['twin']:g})",
+            f"Lower novelty.limit to {last['twin']:g}, raise synthesize.temperature, or stop here.",
+        ),
+        "short_responses": None if is_first else _shortened(first, last),
         # A base model (which wrote iteration 1's responses) rambles by nature.
-        None
-        if len(health_by_iteration) == 1
+        "endless_responses": None
+        if is_first
         else _below(
             last["stop_share"],
             LEAST_STOPPED,
             "of the responses stop by themselves",
             "Check the template's stop token, or raise respond.max_new_tokens.",
         ),
-        _above(
+        "unparsed": _above(
             last["unparsed_share"],
             MOST_UNPARSED,
             "of the assessments give no score",
             "Set assess.read to distribution, or mend the assessment prompts.",
         ),
-        *(_saturated(name, last["scores"][name]) for name in ("quality", "following")),
-    ]
-    return [alarm for alarm in found if alarm is not None]
+        "flat_quality": _flat("quality", last["scores"]["quality"]),
+        "flat_following": _flat("following", last["scores"]["following"]),
+    }
+    return {name: alarm for name, alarm in found.items() if alarm is not None}
 
 
 def _nothing_kept(last: Mapping[str, Any]) -> str | None:
@@ -136,7 +154,7 @@ def _nothing_kept(last: Mapping[str, Any]) -> str | None:
 
 def _everything_kept(last: Mapping[str, Any]) -> str | None:
     parsed = last["assessed"] - last["unparsed"]
-    if last["threshold"] is None or not parsed or last["over_threshold"] < parsed:
+    if last["over_threshold"] is None or not parsed or last["over_threshold"] < parsed:
         return None
     return f"everything was kept: all {parsed} scored pairs are over the threshold. {_between_modes(last)}"
 
@@ -160,7 +178,7 @@ def _shortened(first: Mapping[str, Any], last: Mapping[str, Any]) -> str | None:
     )
 
 
-def _saturated(name: str, scores: Mapping[str, Any]) -> str | None:
+def _flat(name: str, scores: Mapping[str, Any]) -> str | None:
     if scores["entropy"] is None or not scores["entropy"] < LEAST_ENTROPY:
         return None
     return (
@@ -175,6 +193,32 @@ def _above(value: float | None, limit: float, what: str, mend: str) -> str | Non
 
 def _below(value: float | None, limit: float, what: str, mend: str) -> str | None:
     return None if value is None or value >= limit else f"{value:.1%} {what}, fewer than {limit:.0%}. {mend}"
+
+
+def _after_a_twin(texts: Sequence[str], twin: float, earlier: Iterable[str] = ()) -> list[bool]:
+    """For each text, whether one before it, in `earlier` or among themselves, is its near-twin."""
+    pool = Novelty(twin)
+    for text in earlier:
+        pool.add("", text)
+    found = []
+    for text in texts:
+        found.append(pool.verdict(pool.nearest(text)) is not None)
+        pool.add("", text)
+    return found
+
+
+def _opened(instructions: Sequence[str], openings: Openings | None) -> dict[str, float | None]:
+    """How many different openings there are, and how many a hundred instructions have on average."""
+    if openings is None:
+        return {"openings": None, f"openings_of_{SAMPLE}": None}
+    found = [openings.opening(instruction) for instruction in instructions]
+    return {"openings": len({*found} - {None}), f"openings_of_{SAMPLE}": expected_distinct(found)}
+
+
+def _lower(assessment: Assessment, questions: Sequence[Question]) -> float | None:
+    """The lowest of the scores that were asked for, None where one of them could not be told."""
+    scores = [getattr(assessment, question) for question in questions]
+    return None if None in scores else min(scores)
 
 
 def _share(count: int, total: int) -> float | None:

@@ -14,8 +14,10 @@ from pathlib import Path
 from isheep import drain
 from isheep.check import check
 from isheep.errors import IsheepError
+from isheep.filters.rules import read_language
 from isheep.health import alarms, health
 from isheep.models import Models
+from isheep.openings import Openings
 from isheep.progress import CONSOLE
 from isheep.prompts import compared_text
 from isheep.recipe import Recipe, locate
@@ -29,7 +31,8 @@ from isheep.stages.select import select
 from isheep.stages.synthesize import synthesize
 from isheep.stages.train import train
 from isheep.stages.training_set import gather
-from isheep.status import best_iteration, status
+from isheep.status import status
+from isheep.stop import refuse_unmeasured, stop_after, summary
 
 
 def run(recipe: Recipe, directory: Path, after_iteration: Callable[[Run], object] = lambda run: None) -> Run:
@@ -38,7 +41,7 @@ def run(recipe: Recipe, directory: Path, after_iteration: Callable[[Run], object
     Args:
         recipe: what to do; on an existing run it must be the recipe that the run began with.
         directory: where everything is written, and all that is known of the run.
-        after_iteration: called whenever an iteration has ended (the command line writes the report there).
+        after_iteration: called whenever an iteration has ended, and at the end (the command line writes the report).
 
     Raises:
         UserError: found by `check` before anything is spent.
@@ -60,7 +63,9 @@ def run(recipe: Recipe, directory: Path, after_iteration: Callable[[Run], object
             owned.note_end("failed", f"{type(error).__name__}: {error}")
             raise
         owned.note_end("finished")
-    return Run.read(directory)
+    ended = Run.read(directory)
+    after_iteration(ended)
+    return ended
 
 
 def align(run: Run, after_iteration: Callable[[Run], object]) -> None:
@@ -70,6 +75,7 @@ def align(run: Run, after_iteration: Callable[[Run], object]) -> None:
     with Models(recipe) as models:
         base = run.iteration(0)
         evaluate(base, recipe, models.base)
+        refuse_unmeasured(status(run)["iterations"], recipe)
         base.close()
         after_iteration(run)
         for number in range(1, recipe.iterations + 1):
@@ -89,7 +95,10 @@ def align(run: Run, after_iteration: Callable[[Run], object]) -> None:
             evaluate(iteration, recipe, models.out_of(iteration))
             iteration.close()
             after_iteration(run)
-    run.finish({"best_iteration": best_iteration(status(run)["iterations"], recipe.evaluate.benchmarks)})
+            rows = status(run)["iterations"][: number + 1]
+            if stop := stop_after(rows, recipe):
+                break
+    run.finish(summary(rows, recipe, stop))
 
 
 def examine(iteration: Iteration, earlier: list[Iteration], recipe: Recipe) -> None:
@@ -108,12 +117,14 @@ def examine(iteration: Iteration, earlier: list[Iteration], recipe: Recipe) -> N
             recipe.select.threshold,
             compared,
             recipe.health.twin,
+            recipe.assess.questions,
+            Openings(read_language(locate(recipe.rules.language))),
         )
         past_figures = [past.read_json("health.json") for past in earlier]
         figures["alarms"] = alarms([*(past for past in past_figures if past), figures])
         iteration.write_json("health.json", figures)
-    for alarm in (iteration.read_json("health.json") or {})["alarms"]:
-        CONSOLE.print(f"! iteration {iteration.number}: {alarm}", markup=False, highlight=False, soft_wrap=True)
+    for name, alarm in (iteration.read_json("health.json") or {})["alarms"].items():
+        CONSOLE.print(f"! iteration {iteration.number}, {name}: {alarm}", markup=False, highlight=False, soft_wrap=True)
 
 
 def kept_instructions(iteration: Iteration) -> list[Instruction]:

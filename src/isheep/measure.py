@@ -11,7 +11,7 @@ from isheep.models import Model, Models
 from isheep.recipe import Recipe, locate, overridden, parse_recipe
 from isheep.run import RECIPE, Run
 from isheep.stages.evaluate import Scores, measure
-from isheep.status import best_iteration, status
+from isheep.status import status
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -36,7 +36,7 @@ def measure_model(
     if (what / RECIPE).is_file():
         run = Run.read(what)
         recipe = overridden(run.recipe, settings)
-        number = best_iteration(status(run)["iterations"], run.recipe.evaluate.benchmarks) or 0
+        number = status(run)["best_iteration"] or 0
         adapter = run.iteration(number).adapter_path if number else None
     elif (what / ADAPTER_CONFIG).is_file():
         base = json.loads((what / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]

@@ -13,12 +13,13 @@ from rich.text import Text
 
 from isheep.joined import Joined
 from isheep.records import Assessment
-from isheep.status import watched_metric
+from isheep.status import stopped, watched
 from isheep.terminal import printable
 
 REASONS_SHOWN = 4
 HEALTH_SHOWN = {
     "near_twin_share": ("near-twins", ".0%"),
+    "twins_within_share": ("with a twin inside", ".0%"),
     "stop_share": ("stop by themselves", ".0%"),
     "one_word_share": ("one-word answers", ".0%"),
     "response_words_median": ("median words", "g"),
@@ -83,16 +84,13 @@ def record_view(record: Joined) -> RenderableType:
 
 def _headline(status: Mapping[str, Any]) -> Text:
     line = Text(str(status["state"]), style="bold")
-    best = status["best_iteration"]
-    if best is None:
-        return line
-    rows = status["iterations"]
-    watched = watched_metric(rows, status["recipe"].get("evaluate", {}).get("benchmarks", []))
-    if watched is not None:
-        benchmark, metric = watched
-        value = next(row["scores"][benchmark][metric] for row in rows if row["iteration"] == best)
+    best, by = status["best_iteration"], watched(status)
+    if best is not None and by is not None:
+        benchmark, metric = by
+        value = next(row["scores"][benchmark][metric] for row in status["iterations"] if row["iteration"] == best)
         line.append(f", best iteration {best}: {printable(benchmark)} {printable(metric)} {score(value)}", style="")
-    return line
+    sentence = stopped(status)
+    return line if sentence is None else line.append(f"\n{printable(sentence)}", style="")
 
 
 def _work(rows: Sequence[Mapping[str, Any]]) -> Grid:
@@ -175,7 +173,11 @@ def _health(health: Mapping[str, Any]) -> list[str]:
 
 
 def _alarms(rows: Sequence[Mapping[str, Any]]) -> Text:
-    lines = [f"! iteration {row['iteration']}: {alarm}" for row in rows for alarm in row["health"].get("alarms", [])]
+    lines = [
+        f"! iteration {row['iteration']}, {name}: {alarm}"
+        for row in rows
+        for name, alarm in row["health"].get("alarms", {}).items()
+    ]
     return Text("\n".join(printable(line) for line in lines) + "\n" if lines else "", style="yellow")
 
 

@@ -21,7 +21,7 @@ _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"))
 
 
 class Language(BaseModel):
-    """What the rules know about one language; the shipped `english.yaml` explains every entry."""
+    """What rules and health know about one language; the shipped `english.yaml` explains every entry."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -42,6 +42,8 @@ class Language(BaseModel):
     asks_back_lead_pattern: str
     other_scripts: dict[str, list[str]]
     any_script_words: list[str]
+    courtesies: list[str]
+    function_words: list[str]
 
 
 class Rules:
@@ -93,7 +95,7 @@ class Rules:
         """
         if min_words > max_words:
             raise UserError("rules.min_words", f"{min_words} is greater than max_words {max_words}.", "Swap them.")
-        language = _read_language(path)
+        language = read_language(path)
         try:
             return cls(language, min_words, max_words)
         except re.error as error:
@@ -181,7 +183,8 @@ class Rules:
         return None
 
 
-def _read_language(path: Path) -> Language:
+def read_language(path: Path) -> Language:
+    """The language file; raises UserError where it is unreadable or an entry is unknown, missing or of a wrong type."""
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -18,7 +18,7 @@ from isheep.report.charts import histograms, score_charts
 from isheep.report.samples import SAMPLED, sample
 from isheep.report.verdict import verdict
 from isheep.run import MANIFEST, Run
-from isheep.status import status
+from isheep.status import status, stopped
 from isheep.terminal import printable
 
 REPORT = "report.html"
@@ -71,6 +71,7 @@ def _content(run: Run) -> dict[str, Any]:
         "wanted": run.recipe.iterations,
         "begun": rows[-1]["iteration"],
         "verdict": verdict(found),
+        "stopped": stopped(found),
         "score_charts": score_charts(found),
         "score_grids": sections.scores(found),
         "funnel": sections.funnel(rows),

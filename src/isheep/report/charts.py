@@ -10,7 +10,7 @@ from typing import Any
 
 from isheep.joined import Joined
 from isheep.report.grid import bounds, decimal, iteration_name
-from isheep.status import watched_metric
+from isheep.status import watched
 
 WIDTH = 300.0
 LEFT, RIGHT = 42.0, 290.0
@@ -85,13 +85,13 @@ def score_charts(status: Mapping[str, Any]) -> list[ScoreChart]:
     names = dict.fromkeys(
         (benchmark, metric) for row in rows for benchmark, metrics in row["scores"].items() for metric in metrics
     )
-    watched = watched_metric(rows, status["recipe"]["evaluate"]["benchmarks"])
+    first = watched(status)
     charts = []
-    for benchmark, metric in sorted(names, key=lambda name: name != watched):
+    for benchmark, metric in sorted(names, key=lambda name: name != first):
         measured = {row["iteration"]: row["scores"].get(benchmark, {}).get(metric, {}) for row in rows}
         told = {number: one for number, one in measured.items() if one.get("value") is not None}
         if told:
-            note = "watched" if (benchmark, metric) == watched else ""
+            note = "watched" if (benchmark, metric) == first else ""
             charts.append(_score_chart(f"{benchmark} {metric}", note, told, status["best_iteration"]))
     return charts
 

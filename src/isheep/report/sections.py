@@ -14,6 +14,9 @@ Iterations = Sequence[Mapping[str, Any]]
 HEALTH_NAMES = {
     "keep_share": "kept, of all made",
     "near_twin_share": "near-twins of earlier kept ones",
+    "twins_within_share": "with a near-twin among the others kept",
+    "openings": "different openings (first word, head of the phrase behind it)",
+    "openings_of_100": "different openings of 100 kept, on average",
     "response_words_median": "words in a kept response, median",
     "one_word_share": "kept responses of one word",
     "stop_share": "responses that stop by themselves",
@@ -62,13 +65,9 @@ def funnel(rows: Iterations) -> Grid | None:
     return Grid("Records, and their share of all that were made", "step", _columns(rows), lines)
 
 
-def alarms(rows: Iterations) -> list[tuple[int, str]]:
-    """(iteration, alarm) of every alarm raised."""
-    found = []
-    for row in rows:
-        raised = row["health"].get("alarms") or []
-        found += [(row["iteration"], str(alarm)) for alarm in ([raised] if isinstance(raised, str) else raised)]
-    return found
+def alarms(rows: Iterations) -> list[tuple[int, str, str]]:
+    """(iteration, name, what it says) of every alarm raised."""
+    return [(row["iteration"], name, alarm) for row in rows for name, alarm in row["health"].get("alarms", {}).items()]
 
 
 def health(rows: Iterations) -> Grid | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from isheep.report.grid import bounds, decimal
-from isheep.status import watched_metric
+from isheep.status import watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,10 @@ def verdict(status: Mapping[str, Any]) -> Verdict:
     `status` is the document of `isheep.status.status`. A higher value counts as better.
     """
     rows: Sequence[Mapping[str, Any]] = status["iterations"]
-    watched = watched_metric(list(map(dict, rows)), status["recipe"]["evaluate"]["benchmarks"])
-    if watched is None:
+    chosen_by = watched(status)
+    if chosen_by is None:
         return Verdict("Cannot tell", "no model of this run has been measured.")
-    benchmark, metric = watched
+    benchmark, metric = chosen_by
     measured = {row["iteration"]: row["scores"].get(benchmark, {}).get(metric, {}) for row in rows}
     values = {number: one["value"] for number, one in measured.items() if one.get("value") is not None}
     name = f"{benchmark} {metric}"

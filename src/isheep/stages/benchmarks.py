@@ -67,6 +67,35 @@ def check_benchmarks(names: Sequence[str], folder: Path | None) -> None:
         _find(names, folder)
 
 
+def known_metrics(names: Sequence[str], folder: Path | None) -> tuple[dict[str, bool], bool]:
+    """What the task files of some benchmarks say will be measured; no data is read.
+
+    Returns:
+        `TASK/METRIC`, as scores.json names them -> whether higher is better; and whether this is all: the metrics of
+        groups, and of tasks that are written in Python, are not in their files.
+
+    Raises:
+        UserError: a name that is no task, group or tag.
+    """
+    manager = _find(names, folder)
+    from lm_eval.api.registry import is_higher_better
+
+    found: dict[str, bool] = {}
+    complete = True
+    for task in (member for name in names for member in _members(manager, name)):
+        config = manager.task_index[task].cfg or {}
+        metrics = [] if "group" in config else config.get("metric_list", [])
+        filters = [one["name"] for one in config.get("filter_list") or [{"name": "none"}]]
+        # A metric that is a function of the task's own has a name that only loading it tells.
+        named = [one for one in metrics if str(one["metric"]).isidentifier()]
+        complete &= bool(metrics) and len(named) == len(metrics)
+        for one in named:
+            higher = one.get("higher_is_better", is_higher_better(one["metric"]))
+            for filter_ in filters:
+                found[f"{task}/{one['metric']}{'' if filter_ == 'none' else f',{filter_}'}"] = higher is not False
+    return found, complete
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """lm-eval's own log lines and bars do not show: ours do."""

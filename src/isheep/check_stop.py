@@ -1,0 +1,50 @@
+"""What can be known of the stop rule before anything is spent."""
+
+from __future__ import annotations
+
+from isheep.errors import UserError
+from isheep.recipe import Recipe, locate
+from isheep.stop import unknown_metric
+
+
+def stop_rule(recipe: Recipe) -> str | None:
+    """What the loop stops by, in words; None where nothing is measured.
+
+    Raises:
+        UserError: a minimal gain that nothing waits for, or a metric that the benchmarks do not have or whose lower
+            values are better.
+    """
+    settings, benchmarks = recipe.stop, recipe.evaluate.benchmarks
+    if settings.min_gain is not None and settings.patience is None:
+        what = f"{settings.min_gain:g} says what a gain is, but stop.patience null waits for none."
+        raise UserError("stop.min_gain", what, "Give stop.patience a number, or take stop.min_gain out.")
+    if settings.metric is not None:
+        _refuse_unknown_metric(recipe, settings.metric)
+    if not benchmarks:
+        return None
+    rules = []
+    if settings.patience is not None:
+        rules.append(f"after {settings.patience} iteration{'s' * (settings.patience > 1)} without a gain")
+    if settings.on_alarms:
+        alarms = "any alarm" if isinstance(settings.on_alarms, bool) else " or ".join(settings.on_alarms)
+        rules.append(f"on {alarms}")
+    by = settings.metric or f"the first metric of {benchmarks[0]}"
+    return f"goes by {by}; ends early {' or '.join(rules) or 'never'}"
+
+
+def _refuse_unknown_metric(recipe: Recipe, metric: str) -> None:
+    """What only the code of a benchmark knows is found when iteration 0 is measured."""
+    settings = recipe.evaluate
+    if not settings.benchmarks:
+        mend = "Name its benchmark in evaluate.benchmarks, or take stop.metric out."
+        raise UserError("stop.metric", f"{metric} is not measured: evaluate.benchmarks is empty.", mend)
+    from isheep.stages.benchmarks import known_metrics  # starts numpy, and lm-eval when it is called
+
+    known, complete = known_metrics(settings.benchmarks, locate(settings.tasks) if settings.tasks else None)
+    benchmark = metric.rpartition("/")[0]
+    of_a_known_task = not benchmark or any(name.startswith(f"{benchmark}/") for name in known)
+    if metric not in known and (complete or of_a_known_task):
+        raise unknown_metric(metric, list(known))
+    if not known.get(metric, True):
+        what = f"of {metric} a lower value is better, and the loop takes the highest for the best."
+        raise UserError("stop.metric", what, "Choose another metric.")
