@@ -14,6 +14,9 @@ from isheep.errors import UserError
 NO_INPUT = "<noinput>"
 """Stands where a task of the list needs no input."""
 
+BORDER = "###"
+"""Stands between two tasks of the list."""
+
 _FIELD = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -60,10 +63,15 @@ class Prompt:
 def list_tasks(tasks: Sequence[tuple[str, str]], first: int = 1) -> str:
     """Tasks (instruction, input) as the numbered list that synthesis shows and continues."""
     blocks = [
-        f"{number}. Instruction: {instruction}\nInput: {input_ or NO_INPUT}\n###\n"
+        f"{number}. Instruction: {instruction}\nInput: {input_ or NO_INPUT}\n{BORDER}\n"
         for number, (instruction, input_) in enumerate(tasks, first)
     ]
     return "".join(blocks)
+
+
+def mark_in(text: str) -> str | None:
+    """The mark of the list that a task's text holds, which the list could then not show; None where it holds none."""
+    return next((mark for mark in (BORDER, NO_INPUT) if mark in text.lower()), None)
 
 
 def next_task(number: int) -> str:

@@ -10,15 +10,23 @@ from isheep.engines import Completion, Request
 from isheep.filters.rules import Rules
 from isheep.models import Model
 from isheep.progress import bar
+from isheep.prompts import Prompt, bare
 from isheep.recipe import Recipe, locate
 from isheep.records import Instruction, Response
 from isheep.run import Iteration
 from isheep.seeding import derive_seed
 from isheep.stages.stream import in_order, parts
 
+FIELDS = ("task",)
+"""The field of a principles file."""
+
 
 def respond(iteration: Iteration, recipe: Recipe, model: Model) -> None:
-    """Fills the iteration's responses: one row for each instruction that was not dropped, in their order."""
+    """Fills the iteration's responses: one row for each instruction that was not dropped, in their order.
+
+    With `respond.principles` the model is shown the task inside that file (for a trained model all of it is the user's
+    turn); the records, and so what is assessed and trained on, hold the bare task.
+    """
     table = iteration.table("responses")
     if table.is_done:
         return
@@ -38,10 +46,13 @@ def respond(iteration: Iteration, recipe: Recipe, model: Model) -> None:
 def _requests(
     instructions: Sequence[Instruction], iteration: Iteration, recipe: Recipe, model: Model
 ) -> Iterator[Request]:
+    path = recipe.respond.principles
+    principles = Prompt.load(locate(path), FIELDS) if path else None
     for record in instructions:
+        task = bare(record.instruction, record.input)
         yield Request(
             id=record.id,
-            prompt=model.ask(record.instruction, record.input),
+            prompt=model.ask(principles.render(task=task) if principles else task),
             max_new_tokens=recipe.respond.max_new_tokens,
             stop_ids=model.encoder.stop_ids,
             temperature=recipe.respond.temperature,

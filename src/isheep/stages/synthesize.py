@@ -1,9 +1,8 @@
-"""Instructions: the model continues a list of tasks that begins with sampled seeds (paper section 3.1)."""
+"""Instructions: the model continues a list of tasks that begins with sampled ones (paper section 3.1)."""
 
 from __future__ import annotations
 
 import itertools
-import random
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from isheep.recipe import Recipe, locate
 from isheep.records import Instruction, SeedTask
 from isheep.run import Iteration
 from isheep.seeding import derive_seed, record_id
+from isheep.stages.shots import Pool, gather_shots
 from isheep.stages.stream import in_order
 
 _TASK = re.compile(r"\s*(?:\d+\s*\.)?\s*Instruction:(?P<instruction>.*?)\n\s*Input:(?P<input>.*)", re.DOTALL)
@@ -39,7 +39,8 @@ def synthesize(
     if table.is_done:
         return
     made = table.rows()
-    writer = _Writer(iteration.number, model.number, recipe, seeds, earlier, made)
+    pool = gather_shots(iteration, earlier, seeds, recipe, model)
+    writer = _Writer(iteration.number, model.number, recipe, pool, seeds, earlier, made)
     per_part = recipe.engine.batch_size
     requests = writer.requests(model, first=table.parts() * per_part)
     with bar(f"Synthesize {iteration.number}", recipe.size, done=writer.kept) as advance:
@@ -66,11 +67,12 @@ class _Writer:
         iteration: int,
         source: int,
         recipe: Recipe,
+        pool: Pool,
         seeds: Sequence[SeedTask],
         earlier: Sequence[Iteration],
         made: Sequence[Instruction],
     ) -> None:
-        self.iteration, self.source, self.recipe, self.seeds = iteration, source, recipe, seeds
+        self.iteration, self.source, self.recipe, self.pool = iteration, source, recipe, pool
         self.prompt = Prompt.load(locate(recipe.synthesize.prompt), ["examples"])
         self.rules = Rules.load(locate(recipe.rules.language), recipe.rules.min_words, recipe.rules.max_words)
         self.novelty = Novelty(recipe.novelty.limit)
@@ -87,8 +89,8 @@ class _Writer:
         """Requests number `first`, `first` + 1 ... without end."""
         settings = self.recipe.synthesize
         for number in itertools.count(first):
-            shots = self._shots(number)
-            examples = list_tasks([(seed.instruction, seed.input) for seed in shots]) + next_task(len(shots) + 1)
+            shots = self.pool.draw(number)
+            examples = list_tasks([(shot.instruction, shot.input) for shot in shots]) + next_task(len(shots) + 1)
             yield Request(
                 id=str(number),
                 prompt=model.encoder.plain(self.prompt.render(examples=examples)),
@@ -101,7 +103,7 @@ class _Writer:
 
     def take(self, completion: Completion, model: Model) -> list[Instruction]:
         """The records of one completion; once enough are kept, the rest of it is left unread."""
-        shot_ids = [seed.id for seed in self._shots(int(completion.id))]
+        shot_ids = [shot.id for shot in self.pool.draw(int(completion.id))]
         text = next_task(len(shot_ids) + 1) + model.encoder.decode(completion.tokens)
         records: list[Instruction] = []
         for instruction, input_, malformed in parse_tasks(text, cut=completion.finish_reason == "length"):
@@ -138,11 +140,6 @@ class _Writer:
 
     def _compared(self, instruction: str, input_: str) -> str:
         return compared_text(instruction, input_, self.recipe.novelty.compare)
-
-    def _shots(self, number: int) -> list[SeedTask]:
-        """The seeds that request `number` shows."""
-        rng = random.Random(derive_seed(self.recipe.seed, self.iteration, "shots", number))
-        return rng.sample(list(self.seeds), self.recipe.synthesize.shots)
 
 
 def parse_tasks(text: str, cut: bool) -> Iterator[tuple[str, str, bool]]:

@@ -1,0 +1,69 @@
+"""What can be known of the iterative setting, the shots and the principles before anything is spent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from isheep.checkpoint import Checkpoint
+from isheep.errors import UserError
+from isheep.prompts import Prompt, bare
+from isheep.recipe import Recipe, locate
+from isheep.records import SeedTask
+from isheep.stages.respond import FIELDS
+from isheep.text import Encoder
+
+
+def refuse_iterations(recipe: Recipe) -> None:
+    """Raises UserError where the iterative setting has another number of iterations than the recipe."""
+    if recipe.setting == "direct" and recipe.iterations > 1:
+        what = f"direct is one iteration of the base, but iterations is {recipe.iterations}."
+        raise UserError(
+            "setting", what, "Set iterations to 1 (and size to what it shall make), or setting to one_base."
+        )
+
+
+def without_effect(recipe: Recipe) -> list[str]:
+    """What the recipe asks for and its number of iterations or shots leaves nothing of, in words."""
+    idle = []
+    if recipe.iterations == 1:
+        if recipe.setting in ("one_last", "total_base"):
+            idle.append(f"setting {recipe.setting} differs from one_base from iteration 2 on, and iterations is 1")
+        if recipe.synthesize.shots_from == "mixed":
+            idle.append("synthesize.shots_from mixed shows seeds only in iteration 1, and iterations is 1")
+    if recipe.synthesize.shots_drawn == "clusters" and recipe.synthesize.shots == 1:
+        idle.append("synthesize.shots_drawn clusters draws as uniform does where synthesize.shots is 1")
+    return idle
+
+
+def pairs_before(recipe: Recipe, pairs: int, iteration: int) -> int:
+    """Of an iteration's training set, the pairs of earlier ones, where each keeps `pairs`."""
+    return (iteration - 1) * pairs if recipe.setting == "total_base" else 0
+
+
+def principles_room(recipe: Recipe, checkpoint: Checkpoint, encoder: Encoder, seeds: Sequence[SeedTask]) -> str | None:
+    """What to warn of where the longest task inside the principles leaves less than a whole response, or None.
+
+    Raises:
+        UserError: the principles are no prompt file, or they leave no room for any task and its response.
+    """
+    path, positions = recipe.respond.principles, checkpoint.positions
+    if path is None or positions is None:
+        return None
+    principles = Prompt.load(locate(path), FIELDS)
+    tasks = [bare(seed.instruction, seed.input) for seed in seeds]
+
+    def tokens(task: str) -> int:
+        shown = principles.render(task=task)
+        return max(len(encoder.plain(f"{shown}\n")), len(encoder.chat([{"role": "user", "content": shown}])))
+
+    shortest, longest = tokens(min(tasks, key=len)), tokens(max(tasks, key=len))
+    if shortest >= positions:
+        what = (
+            f"{path} with the shortest seed task in it takes {shortest} of the model's {positions} tokens and leaves "
+        )
+        what += "no room for a response."
+        raise UserError("respond.principles", what, "Give a shorter file, or a model with a longer context.")
+    needed = longest + recipe.respond.max_new_tokens
+    if needed > positions:
+        return f"the longest seed task inside {path} with its response takes {needed} of {positions} tokens"
+    return None

@@ -1,0 +1,189 @@
+"""Shots: which tasks a synthesis request shows as examples, and how they are drawn (paper section 3.1)."""
+
+from __future__ import annotations
+
+import math
+import random
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from isheep import drain
+from isheep.joined import join
+from isheep.models import Model
+from isheep.progress import bar
+from isheep.prompts import bare, mark_in
+from isheep.recipe import Recipe
+from isheep.records import SeedTask
+from isheep.run import Iteration
+from isheep.seeding import derive_seed
+from isheep.stages.stream import parts
+
+FILE = "shots.json"
+"""In an iteration's folder: whom it drew from, and the figure by which it drew."""
+
+PIECE = 256
+"""Tasks that are scored or embedded between two looks at whether the user wants to stop."""
+
+Tokens = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A task that may be shown, and the figure by which it is drawn (None: not asked for, or could not tell)."""
+
+    id: str
+    instruction: str
+    input: str
+    perplexity: float | None = None
+    """Of the task's text under the model that writes the iteration."""
+    cluster: int | None = None
+
+
+class Pool:
+    """The tasks that an iteration may show, and the draw for each of its requests."""
+
+    def __init__(self, shots: Sequence[Shot], recipe: Recipe, iteration: int) -> None:
+        self._shots, self._recipe, self._iteration = shots, recipe, iteration
+        self._likelihoods = _likelihoods(shots)
+        self._clusters: dict[int | None, list[Shot]] = {}
+        for shot in shots:
+            self._clusters.setdefault(shot.cluster, []).append(shot)
+
+    def draw(self, number: int) -> list[Shot]:
+        """The shots of request `number`, no task twice; a pure function of run seed, iteration, number and figures."""
+        count = self._recipe.synthesize.shots
+        rng = random.Random(derive_seed(self._recipe.seed, self._iteration, "shots", number))
+        match self._recipe.synthesize.shots_drawn:
+            case "uniform":
+                return rng.sample(self._shots, count)
+            case "inverse_perplexity":
+                return [self._shots[place] for place in weighted_sample(self._likelihoods, count, rng)]
+            case "clusters":
+                return self._one_of_each_cluster(count, rng)
+
+    def _one_of_each_cluster(self, count: int, rng: random.Random) -> list[Shot]:
+        """One task out of each cluster, in any order; where tasks alike made fewer clusters, others fill the list."""
+        drawn = [rng.choice(members) for members in self._clusters.values()]
+        if len(drawn) < count:
+            ids = {shot.id for shot in drawn}
+            drawn += rng.sample([shot for shot in self._shots if shot.id not in ids], count - len(drawn))
+        rng.shuffle(drawn)
+        return drawn
+
+
+def gather_shots(
+    iteration: Iteration, earlier: Sequence[Iteration], seeds: Sequence[SeedTask], recipe: Recipe, model: Model
+) -> Pool:
+    """The iteration's pool: the seeds and, where `synthesize.shots_from` is `mixed`, what earlier iterations kept.
+
+    The figures are computed once, one forward pass a task, and kept in shots.json, so that a resumed synthesis draws
+    what an undisturbed one would have drawn, and a reader can trace it. Uniform draws from the seeds need none.
+    """
+    settings = recipe.synthesize
+    shots = [Shot(seed.id, seed.instruction, seed.input) for seed in seeds]
+    if settings.shots_from == "mixed":
+        shots += _generated(earlier, most=max(len(shot.instruction + shot.input) for shot in shots))
+    if (settings.shots_from, settings.shots_drawn) == ("seeds", "uniform"):
+        return Pool(shots, recipe, iteration.number)
+    kind = {"from": settings.shots_from, "drawn": settings.shots_drawn, "shots": settings.shots}
+    stored = iteration.read_json(FILE)
+    ids = [shot.id for shot in shots]
+    if stored is None or {**stored, **kind} != stored or [row["id"] for row in stored["pool"]] != ids:
+        stored = {**kind, "model": model.name, "pool": _figures(shots, iteration.number, recipe, model)}
+        iteration.write_json(FILE, stored)
+    known = [
+        replace(shot, perplexity=row.get("perplexity"), cluster=row.get("cluster"))
+        for shot, row in zip(shots, stored["pool"], strict=True)
+    ]
+    return Pool(known, recipe, iteration.number)
+
+
+def weighted_sample(log_weights: Sequence[float], count: int, rng: random.Random) -> list[int]:
+    """`count` different places: each draw takes one of those left with a probability proportional to its weight.
+
+    Adding Gumbel noise to log weights and taking the highest is the same as drawing one after the other.
+    """
+    noisy = [weight - math.log(rng.expovariate(1.0) or 1e-300) for weight in log_weights]
+    return sorted(range(len(noisy)), key=lambda place: -noisy[place])[:count]
+
+
+def perplexity(log_probabilities: npt.NDArray[np.float32]) -> float | None:
+    """Exp of the mean negative log-probability of a text's tokens; None where there are none, or it is no number."""
+    if not len(log_probabilities):
+        return None
+    value = math.exp(min(-math.fsum(log_probabilities) / len(log_probabilities), 700.0))
+    return value if math.isfinite(value) else None
+
+
+def clusters(vectors: npt.NDArray[np.float32], count: int, seed: int) -> list[int]:
+    """The number of the cluster of each row, by k-means; fewer clusters than `count` where fewer rows differ.
+
+    Args:
+        vectors: [rows, width].
+        count: clusters wanted.
+        seed: of the starting centres. On one thread, since sums in another order would be other clusters.
+    """
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
+    different = len(np.unique(vectors, axis=0))
+    means = KMeans(min(count, different), n_init=4, random_state=seed % 2**32)
+    with threadpool_limits(limits=1):
+        return [int(label) for label in means.fit_predict(vectors)]
+
+
+def _likelihoods(shots: Sequence[Shot]) -> list[float]:
+    """Log of 1/perplexity of each; one whose perplexity could not be told counts as the middle one of the others."""
+    known = [shot.perplexity for shot in shots if shot.perplexity is not None]
+    middle = statistics.median(known) if known else 1.0
+    return [-math.log(middle if shot.perplexity is None else shot.perplexity) for shot in shots]
+
+
+def _generated(earlier: Sequence[Iteration], most: int) -> list[Shot]:
+    """What earlier iterations kept to train on and a list of examples can show.
+
+    The check has seen to it that the longest seeds leave the model room to go on; so a task of more characters than
+    any seed (`most`) is not shown, nor one that holds a mark of the list.
+    """
+    kept = (row.instruction for past in earlier for row in join(past) if row.kept)
+    return [
+        Shot(task.id, task.instruction, task.input)
+        for task in kept
+        if len(task.instruction + task.input) <= most and not mark_in(task.instruction) and not mark_in(task.input)
+    ]
+
+
+def _figures(shots: Sequence[Shot], iteration: int, recipe: Recipe, model: Model) -> list[dict[str, Any]]:
+    """Rows of shots.json: the id of each task and what its draw needs."""
+    encode, limit = model.encoder.plain, model.engine.positions
+    texts = [encode(bare(shot.instruction, shot.input))[:limit] for shot in shots]
+    rows: list[dict[str, Any]] = [{"id": shot.id} for shot in shots]
+    match recipe.synthesize.shots_drawn:
+        case "inverse_perplexity":
+            for row, scores in zip(rows, _piecewise(model.engine.score_sequences, texts, iteration), strict=True):
+                row["perplexity"] = perplexity(scores)
+        case "clusters":
+            seed = derive_seed(recipe.seed, iteration, "shot clusters")
+            vectors = np.stack(_piecewise(model.engine.embed, texts, iteration))
+            labels = clusters(vectors, recipe.synthesize.shots, seed)
+            for row, label in zip(rows, labels, strict=True):
+                row["cluster"] = label
+    return rows
+
+
+def _piecewise(
+    work: Callable[[Sequence[Tokens]], list[list[float]]], texts: Sequence[Tokens], iteration: int
+) -> list[npt.NDArray[np.float32]]:
+    """A float32 array for each text, some texts at a time: as lists of floats a large pool would fill the memory."""
+    done: list[npt.NDArray[np.float32]] = []
+    with bar(f"Shots {iteration}", len(texts)) as advance:
+        for piece in parts(texts, PIECE):
+            drain.stop_here()
+            done += [np.asarray(row, dtype=np.float32) for row in work(piece)]
+            advance(len(piece))
+    return done
