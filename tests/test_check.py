@@ -39,15 +39,18 @@ def folder(tiny_model: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def make(folder: Path, tmp_path: Path) -> Make:
-    """A recipe of that model and six seed tasks, with overrides."""
+    """A recipe of that model, six seed tasks and prompts that leave room in its small context, with overrides."""
     write_seeds(tmp_path, *TASKS)
+    judge = tmp_path / "judge.txt"
+    judge.write_text("# A short one.\n---\n{{instruction}} {{input}} {{response}} Score:\n")
     file = tmp_path / "mine.yaml"
     file.write_text(
         f"model: {{path: {folder}, dtype: float32}}\n"
         f"seeds: {{path: {tmp_path / 'seeds.jsonl'}}}\n"
         "iterations: 2\nsize: 100\n"
         "synthesize: {max_new_tokens: 30}\nrespond: {max_new_tokens: 20}\n"
-        "assess: {max_new_tokens: 10}\ntrain: {warmup_steps: 2}\n"
+        f"assess: {{max_new_tokens: 10, quality_prompt: {judge}, following_prompt: {judge}}}\n"
+        "train: {warmup_steps: 2}\n"
     )
     return lambda *overrides: load_recipe(str(file), overrides)
 

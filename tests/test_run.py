@@ -59,7 +59,7 @@ def test_a_new_run_makes_its_parents_and_writes_the_whole_recipe_and_what_it_sta
     assert (directory / "recipe.yaml").read_text() == dump_recipe(recipe)
     assert load_recipe(str(directory / "recipe.yaml")) == recipe
     found = manifest(directory)
-    assert list(found) == ["versions", "machine", "model", "seeds", "commands"]
+    assert list(found) == ["versions", "machine", "model", "assessors", "seeds", "commands"]
     assert list(found["versions"]) == [
         "python", "isheep", "torch", "transformers", "trl", "peft", "datasets", "lm_eval",
     ]  # fmt: skip
