@@ -11,6 +11,7 @@ from typing import Any
 
 from isheep.errors import UserError
 from isheep.files import sha256_file
+from isheep.hub import known_folder
 from isheep.recipe import Recipe, locate
 
 PACKAGES = ("isheep", "torch", "transformers", "trl", "peft", "datasets", "lm_eval")
@@ -40,7 +41,7 @@ def machine() -> dict[str, Any]:
 
 
 def model_hashes(recipe: Recipe) -> dict[str, str]:
-    """File name -> SHA-256 of the weights, tokenizer and configuration; empty when the model is not a local folder."""
+    """File name -> SHA-256 of the weights, tokenizer and configuration; empty where it is not here yet."""
     return _folder_hashes(recipe.model.path)
 
 
@@ -68,8 +69,8 @@ def refuse_changed_inputs(manifest: dict[str, Any], recipe: Recipe) -> None:
 
 
 def _folder_hashes(path: str) -> dict[str, str]:
-    folder = locate(path)
-    if not folder.is_dir():
+    folder = known_folder(path)
+    if folder is None:
         return {}
     files = (file for file in sorted(folder.iterdir()) if file.suffix in _SUFFIXES or file.name in _NAMES)
     return {file.name: sha256_file(file) for file in files if file.is_file()}
@@ -79,7 +80,7 @@ def _refuse_changed(path: str, before: Mapping[str, str], now: Mapping[str, str]
     for name in sorted(before.keys() | now.keys()):
         if before.get(name) != now.get(name):
             what = "is new" if name not in before else "changed" if name in now else "is gone"
-            _refuse(locate(path) / name, what)
+            _refuse((known_folder(path) or Path(path)) / name, what)
 
 
 def _refuse(file: Path, what: str) -> None:

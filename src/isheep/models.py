@@ -10,8 +10,9 @@ from types import TracebackType
 from typing import Self
 
 from isheep.engines import Engine, open_engine
+from isheep.hub import model_folder
 from isheep.prompts import bare
-from isheep.recipe import Recipe, locate
+from isheep.recipe import Recipe
 from isheep.run import Iteration
 from isheep.text import Encoder
 
@@ -21,7 +22,7 @@ class Models:
 
     def __init__(self, recipe: Recipe, encoder: Encoder | None = None, base_name: str = "base") -> None:
         """Reads the tokenizer unless it is given; `base_name` is how records name the untouched model."""
-        self.encoder = encoder or Encoder.load(locate(recipe.model.path), recipe.model.template)
+        self.encoder = encoder or Encoder.load(model_folder(recipe.model.path), recipe.model.template)
         self.base_name = base_name
         self.base = Model(self, 0, None)
         self._recipe = recipe
@@ -44,7 +45,7 @@ class Models:
             return
         self.release()
         other = self._recipe.model.model_copy(update={"path": settings.other_model})
-        encoder = Encoder.load(locate(other.path), None)
+        encoder = Encoder.load(model_folder(other.path), None)
         with Models(self._recipe.model_copy(update={"model": other}), encoder, other.path) as others:
             yield others.base
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from isheep.engines.base import Completion, Engine, Request
-from isheep.recipe import Recipe, locate
+from isheep.hub import model_folder
+from isheep.recipe import Recipe
 from isheep.text import Encoder
 
 
@@ -18,7 +19,7 @@ def open_engine(recipe: Recipe, encoder: Encoder) -> Engine:
 
     engines = {"transformers": TransformersEngine}
     return engines[recipe.engine.name](
-        locate(recipe.model.path),
+        model_folder(recipe.model.path),
         dtype=recipe.model.dtype,
         device=recipe.engine.device,
         batch_size=recipe.engine.batch_size,

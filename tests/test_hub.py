@@ -1,0 +1,255 @@
+"""Models by hub id: what is fetched from a hub (one of our own on this machine, spoken to by the real client), and
+what is said where there is none."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from hashlib import sha1
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from shutil import copytree
+
+import huggingface_hub.constants
+import pytest
+
+from isheep.check import check
+from isheep.errors import IsheepError, StageError, UserError
+from isheep.hub import is_hub_id, known_folder, model_folder
+from isheep.manifest import model_hashes
+from isheep.recipe import load_recipe
+
+ID = "someone/some-model"
+COMMIT = "1" * 40
+
+
+class Hub(ThreadingHTTPServer):
+    """A hub with one model, the files of `folder`."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.folder = folder
+        self.sent: list[str] = []
+        """The files that were asked for, with their content."""
+        self.gated = False
+        self.broken = False
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if self.server.gated and ID in path:
+            self._refuse("GatedRepo")
+        elif path == f"/api/models/{ID}/revision/main":
+            self._answer(json.dumps({"id": ID, "sha": COMMIT, "siblings": []}).encode())
+        elif path == f"/api/models/{ID}/tree/{COMMIT}":
+            files = [file for file in self.server.folder.rglob("*") if file.is_file()]
+            tree = [
+                {"type": "file", "path": name(file, self.server.folder), "size": file.stat().st_size, "oid": oid(file)}
+                for file in files
+            ]
+            self._answer(json.dumps(tree).encode())
+        elif path.startswith(f"/{ID}/resolve/"):
+            self._send_file(path.removeprefix(f"/{ID}/resolve/").partition("/")[2])
+        else:
+            self._refuse("RepoNotFound")
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def _send_file(self, file: str) -> None:
+        if self.command == "GET":
+            self.server.sent.append(file)
+            if self.server.broken:
+                self.send_error(403)
+                return
+        content = (self.server.folder / file).read_bytes()
+        self._answer(content, {"ETag": f'"{oid(self.server.folder / file)}"', "X-Repo-Commit": COMMIT})
+
+    def _answer(self, content: bytes, headers: dict[str, str] | None = None) -> None:
+        self.send_response(200)
+        for key, value in {"Content-Length": str(len(content)), **(headers or {})}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    def _refuse(self, code: str) -> None:
+        self.send_response(404 if code == "RepoNotFound" else 403)
+        self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def name(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).as_posix()
+
+
+def oid(file: Path) -> str:
+    return sha1(file.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty hub cache."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def hub(tiny_model: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """The tiny model with files beside it that nobody should fetch."""
+    folder = Path(copytree(tiny_model, tmp_path / "on-the-hub"))
+    for file in ("pytorch_model.bin", "modeling_own.py", "tokenizer_own.py", "README.md", "consolidated.safetensors"):
+        (folder / file).write_bytes(b"not wanted")
+    (folder / "original").mkdir()
+    (folder / "original" / "model.safetensors").write_bytes(b"not wanted")
+    server = Hub(folder)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.address)
+    template = f"{server.address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    yield server
+    server.shutdown()
+
+
+def refusal(path: str, kind: type[IsheepError] = UserError) -> str:
+    with pytest.raises(kind) as caught:
+        model_folder(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("Qwen/Qwen3-0.6B-Base", True),
+        ("runs/model", True),
+        ("./model", False),
+        ("../model", False),
+        ("~/model", False),
+        ("/some/model", False),
+        ("a/b/c", False),
+        ("model", False),
+        ("a--b/c", False),
+        ("package:lamb/model", False),
+    ],
+)
+def test_what_is_written_like_a_hub_id(path: str, expected: bool) -> None:
+    assert is_hub_id(path) is expected
+
+
+def test_a_folder_that_is_here_is_no_hub_id(cache: Path) -> None:
+    Path("some/model").mkdir(parents=True)
+    assert not is_hub_id("some/model")
+    assert model_folder("some/model") == known_folder("some/model") == Path("some/model")
+
+
+def test_a_model_is_fetched_once_without_pickles_and_code(hub: Hub) -> None:
+    assert known_folder(ID) is None
+    folder = model_folder(ID)
+    assert {file.name for file in folder.rglob("*")} == {
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    assert sorted(hub.sent) == sorted(file.name for file in folder.iterdir())
+    assert (folder / "model.safetensors").read_bytes() == (hub.folder / "model.safetensors").read_bytes()
+    hub.sent.clear()
+    hub.gated = True
+    assert model_folder(ID) == known_folder(ID) == folder
+    assert hub.sent == []
+
+
+def test_what_another_tool_fetched_in_part_is_completed(hub: Hub) -> None:
+    huggingface_hub.hf_hub_download(ID, "tokenizer.json")
+    hub.sent.clear()
+    folder = model_folder(ID)
+    assert "tokenizer.json" not in hub.sent
+    assert (folder / "model.safetensors").is_file()
+
+
+def test_a_recipe_with_a_hub_id_is_checked_and_hashed(hub: Hub) -> None:
+    config = hub.folder / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "max_position_embeddings": 2048}))
+    recipe = load_recipe("lamb", [f"model.path={ID}"])
+    assert model_hashes(recipe) == {}
+    findings = {finding.what: finding.found for finding in check(recipe)}
+    assert findings["model"].startswith(f"{ID}  ")
+    assert set(model_hashes(recipe)) == {file.name for file in model_folder(ID).iterdir()}
+
+
+def test_a_model_that_the_hub_does_not_have(hub: Hub) -> None:
+    assert refusal("someone/other-model") == (
+        "model.path: there is no folder someone/other-model, and the hub has no model of this id, or shows it only to "
+        "its owner. Mend the id, or log in with `hf auth login`."
+    )
+
+
+def test_a_model_behind_a_licence(hub: Hub) -> None:
+    hub.gated = True
+    assert refusal(ID) == (
+        f"model.path: there is no folder {ID}, and the hub gives the model of this id only to those who agree to its "
+        "licence. Agree on the model's page, then log in with `hf auth login`."
+    )
+
+
+def test_a_download_that_breaks_off_is_gone_on_with(hub: Hub) -> None:
+    hub.broken = True
+    assert f"model.path: the download of {ID} from the hub broke off (" in refusal(ID, StageError)
+    hub.broken = False
+    assert (model_folder(ID) / "model.safetensors").is_file()
+
+
+def test_a_hub_that_cannot_be_reached(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = (
+        f"model.path: there is no folder {ID}, and the hub, which may have a model of this id, cannot be reached. "
+        "Give a local folder, or connect (HF_HUB_OFFLINE has to be unset)."
+    )
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert refusal(ID) == said
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    hub.shutdown()
+    hub.server_close()
+    assert refusal(ID) == said
+
+
+def test_another_setting_is_named_with_what_else_it_takes(cache: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        model_folder("curent", "assess.assessor", ("current", "base"))
+    assert str(caught.value) == (
+        "assess.assessor: there is no folder curent. Did you mean `current`? Give current, base, a local folder with "
+        "the model, or a hub id such as `Qwen/Qwen3-0.6B-Base`."
+    )
+
+
+def test_the_terminal_sees_one_line_where_the_hub_is_switched_off(tmp_path: Path) -> None:
+    words = ["check", "lamb", "model.path=Qwen/Qwen3-0.6B-Base"]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "-c", "from isheep.cli import main; main()", *words],
+        capture_output=True, text=True, check=False, env=environment, cwd=tmp_path,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("model.path: there is no folder Qwen/Qwen3-0.6B-Base, and the hub")
+    assert len(ended.stderr.splitlines()) == 1
