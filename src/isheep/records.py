@@ -58,7 +58,10 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What the assessor said of a pair: two scores in 1..10 (None: could not tell) and what they were read from."""
+    """What the assessor said of a pair: two scores in 1..10 (None: could not tell) and what they were read from.
+
+    A score that was not asked for has nothing that it was read from, either.
+    """
 
     id: str
     quality: float | None
@@ -66,6 +69,13 @@ class Assessment:
     quality_raw: str | None
     following_raw: str | None
     assessor: str
+    """`base`, `iteration-N`, the folder of another model, `random`, or `none` where nothing was asked."""
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The scores that were asked for, by name."""
+        told = {"quality": (self.quality, self.quality_raw), "following": (self.following, self.following_raw)}
+        return tuple(name for name, found in told.items() if found != (None, None))
 
 
 @dataclass(frozen=True, slots=True)

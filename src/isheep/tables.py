@@ -189,8 +189,8 @@ def _training(train: Mapping[str, Any]) -> list[str]:
 
 
 def _assessment(assessment: Assessment) -> Text:
-    line = Text()
-    for name in ("quality", "following"):
+    line = Text("" if assessment.asked else "not asked for")
+    for name in assessment.asked:
         value, raw = getattr(assessment, name), getattr(assessment, f"{name}_raw")
         what = (
             f"{value:.3g}" if value is not None else f"could not tell ({printable(repr(raw)) if raw else 'no answer'})"

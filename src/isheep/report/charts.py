@@ -97,11 +97,11 @@ def score_charts(status: Mapping[str, Any]) -> list[ScoreChart]:
 
 
 def histograms(made: Mapping[int, Sequence[Joined]], threshold: float | None) -> list[Histogram]:
-    """Quality and following of each iteration that assessed anything, all to one scale."""
+    """The scores that each iteration asked for, all to one scale."""
     found = []
     for number, records in made.items():
         assessed = [record.assessment for record in records if record.assessment is not None]
-        for name in ("quality", "following") if assessed else ():
+        for name in sorted({name for one in assessed for name in one.asked}, reverse=True):
             scores = [getattr(one, name) for one in assessed]
             told = [score for score in scores if score is not None]
             found.append((f"Iteration {number}: {name}", _binned(told), len(told), len(scores) - len(told)))

@@ -78,7 +78,7 @@ def _scores(assessment: Assessment | None) -> list[str]:
     if assessment is None:
         return []
     scores = []
-    for name in ("quality", "following"):
+    for name in assessment.asked:
         value, raw = getattr(assessment, name), getattr(assessment, f"{name}_raw")
         told = f"could not tell ({raw!r})" if raw else "could not tell (no answer)"
         scores.append(f"{name} {told if value is None else format(value, '.3g')}")
