@@ -185,12 +185,8 @@ def test_a_missing_language_file(make: Make, tmp_path: Path) -> None:
 
 
 def test_a_missing_model(make: Make, tmp_path: Path) -> None:
-    mend = "Give a local folder with the model; a hub name is not downloaded."
-    assert refusal(make("model.path=Qwen/Qwen2.5-1.5B")) == (
-        "model.path",
-        "there is no folder Qwen/Qwen2.5-1.5B.",
-        mend,
-    )
+    mend = "Give a local folder with the model, or a hub id such as `Qwen/Qwen3-0.6B-Base`."
+    assert refusal(make("model.path=no/such/model")) == ("model.path", "there is no folder no/such/model.", mend)
     file = tmp_path / "seeds.jsonl"
     assert refusal(make(f"model.path={file}")) == ("model.path", f"{file} is a file, not a folder.", mend)
     assert refusal(make("model.path=package:no/model")) == (
@@ -447,7 +443,7 @@ def test_the_terminal_sees_one_message_and_no_traceback(
         said = capsys.readouterr()
         assert said.err == (
             "model.path: there is no folder /no/such/model. "
-            "Give a local folder with the model; a hub name is not downloaded.\n"
+            "Give a local folder with the model, or a hub id such as `Qwen/Qwen3-0.6B-Base`.\n"
         )
         assert said.out == ""
     assert not (tmp_path / "run").exists()

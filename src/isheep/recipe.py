@@ -37,6 +37,8 @@ Question = Literal["quality", "following"]
 QUESTIONS: tuple[Question, ...] = ("quality", "following")
 """The two scores of the self-assessment."""
 
+Filter = Literal["threshold", "perplexity", "density", "random", "top", "cap"]
+
 
 class Settings(BaseModel):
     """What every group of settings has in common: frozen, no key that nobody reads, no value made into another type."""
@@ -50,7 +52,7 @@ class ModelSettings(Settings):
     """The base model."""
 
     path: str
-    """A local directory, `package:...`, or a hub id."""
+    """A local directory, `package:...`, or a hub id (fetched once: no pickle, no code)."""
     template: str = "chatml"
     """How a trained model is spoken to: `chatml`, `carried` (the tokenizer's own) or a Jinja file."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
@@ -85,6 +87,8 @@ class RuleSettings(Settings):
     """The word lists and scripts of the target language."""
     min_words: Annotated[int, Field(ge=0)] = 4
     max_words: Count = 150
+    off: list[str] = []
+    """Names of rules that drop nothing (all of them: `select.threshold` -1)."""
 
 
 class NoveltySettings(Settings):
@@ -136,15 +140,38 @@ class AssessSettings(Settings):
         return None if self.assessor in ("current", "base", "random") else self.assessor
 
 
-class SelectSettings(Settings):
-    """Which assessed pairs are trained on."""
+class PerplexitySettings(Settings):
+    """The perplexity filter: what the iteration's own model finds unlikely is dropped."""
 
-    threshold: Annotated[float, Field(ge=0, lt=10)] | None = 8
-    """Keep when both scores are greater; None: no score filter (the Self-Instruct baseline)."""
+    limit: Annotated[float, Field(gt=1)] = 50
+    """A greater perplexity drops the pair."""
+    of: Literal["response", "pair", "both"] = "both"
+    """Of the response given its prompt, of instruction, input and response as one text, or either of the two."""
+
+
+class DensitySettings(Settings):
+    """The density filter: the vectors of the pairs in clusters, one pair out of each."""
+
+    clusters: Count = 3000
+    keep: Literal["random", "lowest_perplexity"] = "random"
+    """Which one: any, or the one of the lowest perplexity (`select.perplexity.of`; of both, the greater counts)."""
+
+
+class SelectSettings(Settings):
+    """Which assessed pairs are trained on (paper section 3.3)."""
+
+    filters: list[Filter] = ["threshold", "cap"]
+    """In the order in which they work; each at most once."""
+    threshold: Annotated[float, Field(ge=-1, lt=10)] = 8
+    """Keep when both scores are greater; 0: no score filter (the Self-Instruct baseline); -1: nor any rule."""
+    perplexity: PerplexitySettings = PerplexitySettings()
+    density: DensitySettings = DensitySettings()
     random: Count | Annotated[list[Count], Field(min_length=1)] | None = None
-    """Then keep this many at random (a number, or one per iteration): the control of equal size."""
+    """This many at random (a number, or one per iteration): the control of equal size."""
+    top: Count | None = None
+    """This many, those of the highest lower score first."""
     cap: Count = 3000
-    """At most this many pairs, drawn at random from what is left."""
+    """At most this many, drawn at random from what is left."""
 
 
 class LoraSettings(Settings):
@@ -292,8 +319,13 @@ def dump_recipe(recipe: Recipe) -> str:
 
 def difference(old: Recipe, new: Recipe) -> list[str]:
     """One line `key: old -> new` for each setting in which two recipes differ."""
-    before, after = dict(_flatten(old.model_dump())), dict(_flatten(new.model_dump()))
+    before, after = settings_of(old), settings_of(new)
     return [f"{key}: {before[key]} -> {after[key]}" for key in before if before[key] != after[key]]
+
+
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """Every dotted key, leaves only, with its value."""
+    return dict(_flatten(recipe.model_dump()))
 
 
 def _flatten(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
