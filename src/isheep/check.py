@@ -10,6 +10,7 @@ from pathlib import Path
 from shutil import disk_usage
 
 from isheep.check_assess import refuse_contradictions, refuse_no_room, unused_prompts
+from isheep.check_select import quotas, refuse_filters, rules_in_force
 from isheep.check_settings import pairs_before, principles_room, refuse_iterations, without_effect
 from isheep.check_stop import stop_rule
 from isheep.checkpoint import Checkpoint, read_checkpoint
@@ -55,34 +56,34 @@ class Finding:
     """Not certain to fail, but worth a thought before starting."""
 
 
-def check(recipe: Recipe, directory: Path | None = None) -> list[Finding]:
+def check(recipe: Recipe, directory: Path | None = None, accept_changes: bool = False) -> list[Finding]:
     """Looks at everything that a run of the recipe stands on; takes seconds and writes nothing.
 
     Args:
         recipe: what would be run.
         directory: where; None leaves out what depends on it.
+        accept_changes: whether a run of another recipe may lie there.
 
     Raises:
         UserError: the first thing that would stop the run or spoil it.
     """
-    return list(_findings(recipe, directory))
+    return list(_findings(recipe, directory, accept_changes))
 
 
-def _findings(recipe: Recipe, directory: Path | None) -> Iterator[Finding]:
+def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool) -> Iterator[Finding]:
     """From cheap to dear: the tokenizer comes last since its library takes seconds to start."""
     yield from _settings(recipe)
     refuse_contradictions(recipe)
     yield from _prompts(recipe)
-    rules = recipe.rules
-    Rules.load(locate(rules.language), rules.min_words, rules.max_words)
-    yield Finding("rules", f"{rules.language}  {rules.min_words} to {rules.max_words} words")
+    Rules.of(recipe)
+    yield Finding("rules", rules_in_force(recipe))
     seeds = _seeds(recipe)
     yield Finding("seeds", f"{recipe.seeds.path}  {_count(len(seeds), 'task')}")
     yield from _benchmarks(recipe)
     if rule := stop_rule(recipe):
         yield Finding("stop", rule)
     if directory is not None:
-        yield _run_directory(recipe, directory)
+        yield _run_directory(recipe, directory, accept_changes)
     checkpoint = _model("model.path", recipe.model.path)
     yield Finding("model", f"{recipe.model.path}  {checkpoint.parameters:,} parameters")
     yield _disk(recipe, checkpoint, directory)
@@ -96,11 +97,7 @@ def _findings(recipe: Recipe, directory: Path | None) -> Iterator[Finding]:
 
 def most_pairs(recipe: Recipe) -> int:
     """The most pairs that an iteration can train on, those held out included."""
-    chosen = recipe.select.random
-    limits = [recipe.size, recipe.select.cap]
-    if chosen is not None:
-        limits.append(min(chosen) if isinstance(chosen, list) else chosen)
-    return min(limits)
+    return min([recipe.size, *quotas(recipe).values()])
 
 
 def disk_needed(recipe: Recipe, checkpoint: Checkpoint) -> int:
@@ -124,6 +121,7 @@ def disk_needed(recipe: Recipe, checkpoint: Checkpoint) -> int:
 def _settings(recipe: Recipe) -> Iterator[Finding]:
     """Settings that are each right and together wrong."""
     refuse_iterations(recipe)
+    refuse_filters(recipe)
     train = recipe.train
     if train.batch_size % train.micro_batch_size:
         raise UserError(
@@ -143,7 +141,7 @@ def _settings(recipe: Recipe) -> Iterator[Finding]:
         raise UserError(
             "train.held_out",
             f"{train.held_out} of at most {_count(pairs, 'pair')} is none to evaluate on.",
-            "Give 0 to hold nothing out, or raise it, size, select.cap or select.random.",
+            f"Give 0 to hold nothing out, or raise it or one of {', '.join(('size', *quotas(recipe)))}.",
         )
     trained = pairs - held_out
     steps = train.steps or -(-trained * train.epochs // train.batch_size)
@@ -201,7 +199,7 @@ def _benchmarks(recipe: Recipe) -> Iterator[Finding]:
     yield Finding("benchmarks", names or "none: nothing will be measured", warning=not names)
 
 
-def _run_directory(recipe: Recipe, directory: Path) -> Finding:
+def _run_directory(recipe: Recipe, directory: Path, accept_changes: bool) -> Finding:
     """The directory as `Run.create_or_resume` will find it; nothing is created."""
     existing = _nearest_existing(directory)
     reason = None
@@ -214,7 +212,7 @@ def _run_directory(recipe: Recipe, directory: Path) -> Finding:
     if not directory.is_dir():
         return Finding("directory", f"{directory}  new")
     refuse_foreign(directory)
-    resumed = refuse_changed_recipe(directory, recipe)
+    resumed = refuse_changed_recipe(directory, recipe, accept_changes)
     return Finding("directory", f"{directory}  {'a run to go on with' if resumed else 'empty'}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from isheep.checkpoint import Checkpoint
 from isheep.errors import UserError
+from isheep.filters.threshold import score_limit
 from isheep.recipe import Recipe, locate
 from isheep.stages.assess import FIELDS, load_prompt, prompt_files
 from isheep.text import Encoder
@@ -11,8 +12,8 @@ from isheep.text import Encoder
 
 def refuse_contradictions(recipe: Recipe) -> None:
     """Raises UserError where a filter wants scores that nobody is asked for."""
-    limit = recipe.select.threshold
-    if not recipe.assess.questions and limit is not None and limit > 0:
+    limit = score_limit(recipe.select)
+    if not recipe.assess.questions and limit is not None:
         raise UserError(
             "assess.level",
             f"none asks for no score, so that select.threshold {limit:g} would drop every pair.",

@@ -11,7 +11,7 @@ from typing import Self
 
 from isheep.engines import Engine, open_engine
 from isheep.hub import model_folder
-from isheep.prompts import bare
+from isheep.prompts import bare, whole
 from isheep.recipe import Recipe
 from isheep.run import Iteration
 from isheep.text import Encoder
@@ -102,3 +102,16 @@ class Model:
         if self.number == 0:
             return self.encoder.plain(f"{text}\n")
         return self.encoder.chat([{"role": "user", "content": text}])
+
+    def answered(self, instruction: str, input_: str, response: str) -> tuple[tuple[int, ...], int]:
+        """The prompt of `ask` with the response after it (no turn end), and how many of the ids are the prompt's."""
+        prompt = self.ask(instruction, input_)
+        if self.number:
+            text = bare(instruction, input_)
+            turns = [{"role": "user", "content": text}, {"role": "assistant", "content": response}]
+            return self.encoder.supervised(turns)[0][:-1], len(prompt)
+        ids = self.encoder.plain(whole(instruction, input_, response))
+        if ids[: len(prompt)] != prompt:
+            # The response would melt into the prompt's last token, which the model had already read as it was.
+            ids = prompt + self.encoder.plain(response)[len(self.encoder.plain("")) :]
+        return ids, len(prompt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -13,3 +14,9 @@ class Drop:
     """A stable identifier, stored as `dropped_by` and counted in every table."""
     reason: str
     """One clause for people: what was found."""
+
+
+def together(drops: Iterable[Drop]) -> Drop | None:
+    """Several drops of one record as one: the first one's rule, and every reason in their order. None of none."""
+    found = list(drops)
+    return Drop(found[0].rule, "; ".join(drop.reason for drop in found)) if found else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -12,11 +12,27 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from isheep.errors import UserError
-from isheep.filters import Drop
+from isheep.filters import Drop, together
+from isheep.recipe import Recipe, locate
+from isheep.refusals import nearest
 
 _URL = re.compile(r"https?://|\bwww\.\w", re.IGNORECASE)
 _CHOICE = re.compile(r"(?<![^\s(])([A-Ea-e])[.)](?=\s)")
 """A choice's label before a space: `A.`, `b)` or `(C)`. One alone says nothing: think of "vitamin C."."""
+INSTRUCTION_RULES = (
+    "too_short",
+    "too_long",
+    "beyond_text",
+    "bad_start",
+    "placeholder_input",
+    "url",
+    "marker",
+    "input_repeated",
+)
+RESPONSE_RULES = ("empty_response", "new_turn", "marker", "answer_choices", "asks_back", "other_script")
+"""Names, in the order in which the rules are asked; `marker` looks at both."""
+RULES = (*INSTRUCTION_RULES, *RESPONSE_RULES)
+
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff"))
 
 
@@ -49,14 +65,15 @@ class Language(BaseModel):
 class Rules:
     """Drops what no text model can do, what the parser left behind, and responses that do not answer.
 
+    A drop names the first rule that is broken, and its reason tells of every one. Rules can be switched off.
     Not covered: whether a response is right, or whether an instruction can be answered. The published rules fire on
     "vitamin C.", "Nonetheless", a lone "(a)", any question after a blank line and any Chinese character, even in a
     translation that was asked for; these do not.
     """
 
-    def __init__(self, language: Language, min_words: int, max_words: int) -> None:
+    def __init__(self, language: Language, min_words: int, max_words: int, off: Collection[str] = ()) -> None:
         """Compiles the language's patterns; raises re.error if one is not a regular expression."""
-        self._min_words, self._max_words = min_words, max_words
+        self._min_words, self._max_words, self._off = min_words, max_words, frozenset(off)
         self._word = re.compile(language.word_pattern)
         self._first_character = re.compile(language.first_character_pattern)
         self._beyond_text = _words(language.beyond_text)
@@ -82,53 +99,68 @@ class Rules:
         }
 
     @classmethod
-    def load(cls, path: Path, min_words: int, max_words: int) -> Rules:
+    def of(cls, recipe: Recipe) -> Rules:
+        """The recipe's rules; `select.threshold` -1 switches all of them off. Raises UserError as `load` does."""
+        settings = recipe.rules
+        off = RULES if recipe.select.threshold < 0 else settings.off
+        return cls.load(locate(settings.language), settings.min_words, settings.max_words, off)
+
+    @classmethod
+    def load(cls, path: Path, min_words: int, max_words: int, off: Collection[str] = ()) -> Rules:
         """Rules of the language that the YAML file at `path` describes.
 
         Args:
             path: a file like the shipped `filters/english.yaml`.
             min_words: an instruction of fewer words is dropped.
             max_words: an instruction of more words is dropped.
+            off: names of rules that drop nothing.
 
         Raises:
-            UserError: unreadable file, unknown or missing entry, an entry of a wrong type or a broken pattern.
+            UserError: unreadable file, unknown or missing entry, an entry of a wrong type, a broken pattern, or a name
+                that is no rule's.
         """
+        if unknown := next((name for name in off if name not in RULES), None):
+            mend = nearest(unknown, RULES) or f"Rules are {', '.join(dict.fromkeys(RULES))}."
+            raise UserError("rules.off", f"there is no rule `{unknown}`.", mend)
         if min_words > max_words:
             raise UserError("rules.min_words", f"{min_words} is greater than max_words {max_words}.", "Swap them.")
         language = read_language(path)
         try:
-            return cls(language, min_words, max_words)
+            return cls(language, min_words, max_words, off)
         except re.error as error:
             raise UserError(
                 str(path), f"the pattern {error.pattern!r} is not a regular expression: {error.msg}.", "Mend it."
             ) from None
 
     def instruction(self, instruction: str, input: str) -> Drop | None:
-        """The first rule that an instruction with its input (may be empty) breaks, or None: keep."""
-        text = instruction.strip()
-        return (
-            self._length(text)
-            or self._beyond(text)
-            or self._bad_start(text)
-            or self._placeholder_input(input.strip())
-            or _found("url", "holds a URL:", _URL, text, input)
-            or _found("marker", "holds the marker", self._task_marker, text, input)
-            or _input_repeated(text, input)
-        )
+        """By the first rule that an instruction with its input (may be empty) breaks, or None: keep."""
+        return self._verdict(self._on_instruction(instruction.strip(), input))
 
     def response(self, instruction: str, input: str, response: str) -> Drop | None:
-        """The first rule that the response to an instruction and input breaks, or None: keep."""
-        task = f"{instruction}\n{input}"
-        text = response.translate(_INVISIBLE).strip()
+        """By the first rule that the response to an instruction and input breaks, or None: keep."""
+        return self._verdict(self._on_response(instruction, input, response.translate(_INVISIBLE).strip()))
+
+    def _verdict(self, drops: Iterable[Drop | None]) -> Drop | None:
+        return together(drop for drop in drops if drop is not None and drop.rule not in self._off)
+
+    def _on_instruction(self, text: str, input: str) -> Iterator[Drop | None]:
+        yield self._length(text)
+        yield self._beyond(text)
+        yield self._bad_start(text)
+        yield self._placeholder_input(input.strip())
+        yield _found("url", "holds a URL:", _URL, text, input)
+        yield _found("marker", "holds the marker", self._task_marker, text, input)
+        yield _input_repeated(text, input)
+
+    def _on_response(self, instruction: str, input: str, text: str) -> Iterator[Drop | None]:
         if not text:
-            return Drop("empty_response", "the response is empty")
-        return (
-            self._new_turn(instruction, text)
-            or _found("marker", "holds the marker", self._no_input_marker, text)
-            or self._answer_choices(instruction, text)
-            or self._asks(text)
-            or self._other_script(task, text)
-        )
+            yield Drop("empty_response", "the response is empty")
+            return
+        yield self._new_turn(instruction, text)
+        yield _found("marker", "holds the marker", self._no_input_marker, text)
+        yield self._answer_choices(instruction, text)
+        yield self._asks(text)
+        yield self._other_script(f"{instruction}\n{input}", text)
 
     def _length(self, text: str) -> Drop | None:
         words = len(self._word.findall(text))
@@ -143,7 +175,7 @@ class Rules:
         return _found("beyond_text", "names what is beyond a text model:", self._beyond_text, bare)
 
     def _bad_start(self, text: str) -> Drop | None:
-        if self._first_character.match(text):
+        if not text or self._first_character.match(text):
             return None
         return Drop("bad_start", f"starts with {text[:1]!r}")
 

@@ -84,6 +84,11 @@ def bare(instruction: str, input_: str) -> str:
     return f"{instruction}\n{input_}" if input_ else instruction
 
 
+def whole(instruction: str, input_: str, response: str) -> str:
+    """A pair as one plain text: the bare task and, on the next line, its response."""
+    return f"{bare(instruction, input_)}\n{response}"
+
+
 def compared_text(instruction: str, input_: str, compare: str) -> str:
     """What of a task is held against others (`novelty.compare`): its `instruction` alone, or the whole `task`."""
     return bare(instruction, input_) if compare == "task" else instruction

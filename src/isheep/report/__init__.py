@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from isheep.files import storable, sync, write_atomic
+from isheep.filters.threshold import score_limit
 from isheep.joined import join
 from isheep.recipe import dump_recipe
 from isheep.report import sections
@@ -77,8 +78,8 @@ def _content(run: Run) -> dict[str, Any]:
         "funnel": sections.funnel(rows),
         "alarms": sections.alarms(rows),
         "health": sections.health(rows),
-        "histograms": histograms(made, run.recipe.select.threshold),
-        "threshold": run.recipe.select.threshold,
+        "histograms": histograms(made, score_limit(run.recipe.select)),
+        "threshold": score_limit(run.recipe.select),
         "training": sections.training(rows, trained),
         "samples": [one for one in samples if one.parts],
         "sampled": SAMPLED,

@@ -31,7 +31,7 @@ def respond(iteration: Iteration, recipe: Recipe, model: Model) -> None:
     if table.is_done:
         return
     kept = [record for record in iteration.table("instructions").rows() if record.dropped_by is None]
-    rules = Rules.load(locate(recipe.rules.language), recipe.rules.min_words, recipe.rules.max_words)
+    rules = Rules.of(recipe)
     waiting = kept[len(table.rows()) :]
     with bar(f"Respond {iteration.number}", len(kept), done=len(kept) - len(waiting)) as advance:
         completions = in_order(model.engine, _requests(waiting, iteration, recipe, model)) if waiting else iter(())

@@ -4,63 +4,176 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
 
 from isheep.errors import StageError
-from isheep.filters import Drop
-from isheep.filters.threshold import threshold
-from isheep.recipe import Recipe
-from isheep.records import Assessment, Selection
+from isheep.filters import Drop, together
+from isheep.filters.density import clusters, likeliest_of_each, one_of_each
+from isheep.filters.perplexity import FIELDS, Perplexities, greatest, unlikely, untold
+from isheep.filters.quota import draw, top
+from isheep.filters.threshold import lower, score_limit, threshold, unparsed
+from isheep.models import Model
+from isheep.recipe import Filter, Recipe
+from isheep.records import Assessment, Pair, Selection
 from isheep.run import Iteration
 from isheep.seeding import derive_seed
+from isheep.stages.assess import pairs_to_assess
+from isheep.stages.figures import perplexities, vectors
+
+ADVICE = {
+    "threshold": "Choose `select.threshold` between the modes of the scores (`isheep status` shows them)",
+    "unparsed": "Set `assess.read` to distribution, or mend the assessment prompts",
+    "perplexity": "Raise `select.perplexity.limit`",
+}
+"""Rule -> what to do where it dropped the most, and nothing is left."""
+READ_ON = "Read what they dropped (`isheep records --dropped`) and change `select`"
 
 
-def select(iteration: Iteration, recipe: Recipe) -> None:
-    """Fills the iteration's selection, one row for each assessed pair.
+def select(iteration: Iteration, recipe: Recipe, model: Model) -> None:
+    """Fills the iteration's selection, one row for each assessed pair, in one part: all or nothing.
+
+    Perplexities and vectors are the model's, the one that wrote the iteration. They are computed where a filter asks
+    for them, and again after an interruption.
 
     Raises:
         StageError: nothing was kept; the reasons are counted.
+        Interrupted: the user asked to stop while the model was at work.
     """
     table = iteration.table("selection")
     if not table.is_done:
         if table.parts() == 0:
-            table.append(choose(iteration.table("assessments").rows(), iteration.number, recipe))
+            pairs = list(pairs_to_assess(iteration))
+            table.append(choose(iteration.table("assessments").rows(), pairs, iteration.number, recipe, model))
         table.close()
     rows = table.rows()
     if not any(row.kept for row in rows):
-        reasons = Counter(row.dropped_by for row in rows)
-        counted = ", ".join(f"{rule} {count}" for rule, count in reasons.most_common()) or "there were no pairs"
-        raise StageError(
-            f"iteration {iteration.number} kept nothing to train on ({counted}). Choose `select.threshold` between "
-            "the modes of the scores (`isheep status` shows them) and start the run again in another directory."
-        )
+        raise StageError(nothing_kept(iteration.number, rows))
 
 
-def choose(assessments: Sequence[Assessment], iteration: int, recipe: Recipe) -> list[Selection]:
-    """The verdict on each assessed pair, in their order: the threshold, then the random control, then the cap."""
-    settings = recipe.select
-    drops: dict[str, Drop] = {}
-    if settings.threshold is not None:
-        for row in assessments:
-            if drop := threshold(row, settings.threshold):
-                drops[row.id] = drop
-    wanted = (
-        settings.random[min(iteration, len(settings.random)) - 1]
-        if isinstance(settings.random, list)
-        else settings.random
+def nothing_kept(iteration: int, rows: Iterable[Selection]) -> str:
+    """What is said where the filters left no pair: how many each dropped, and how to go on."""
+    reasons = Counter(row.dropped_by for row in rows if row.dropped_by is not None).most_common()
+    counted = ", ".join(f"{rule} {count}" for rule, count in reasons) or "there were no pairs"
+    advice = ADVICE.get(reasons[0][0], READ_ON) if reasons else "Look at what the rules dropped (`isheep status`)"
+    return (
+        f"iteration {iteration} kept nothing to train on ({counted}). {advice}, and give the command the changed "
+        "setting with --accept-changes to go on, or another --dir to start anew."
     )
-    limits = {"random": wanted, "cap": settings.cap}
-    for rule, most in limits.items():
-        left = [row.id for row in assessments if row.id not in drops]
-        if most is not None and len(left) > most:
-            rng = random.Random(derive_seed(recipe.seed, iteration, rule))
-            spared = set(rng.sample(left, most))
-            drops |= {
-                id_: Drop(rule, f"not among the {most} drawn of {len(left)}") for id_ in left if id_ not in spared
-            }
-    return [
-        Selection(row.id, False, drops[row.id].rule, drops[row.id].reason)
-        if row.id in drops
-        else Selection(row.id, True)
-        for row in assessments
-    ]
+
+
+def choose(
+    assessments: Sequence[Assessment], pairs: Sequence[Pair], iteration: int, recipe: Recipe, model: Model
+) -> list[Selection]:
+    """The verdict on each assessed pair, in their order; see `Selector`."""
+    selector = Selector(assessments, pairs, iteration, recipe, model)
+    for name in recipe.select.filters:
+        selector.apply(name)
+    return selector.selections()
+
+
+class Selector:
+    """The assessed pairs on their way through the filters, in the recipe's order.
+
+    A filter of rows (threshold, perplexity) judges every pair wherever it stands in the list, so that the reason of a
+    pair tells all that it fell by; the first in the list is the one that dropped it. A filter of sets (density,
+    random, top, cap) chooses among the pairs that are left at its place.
+    """
+
+    def __init__(
+        self, assessments: Sequence[Assessment], pairs: Sequence[Pair], iteration: int, recipe: Recipe, model: Model
+    ) -> None:
+        self._assessments = {row.id: row for row in assessments}
+        self._pairs = {pair.id: pair for pair in pairs}
+        self._drops: dict[str, list[Drop]] = {row.id: [] for row in assessments}
+        self._perplexities: dict[str, Perplexities] = {}
+        self._cluster_of: dict[str, int] = {}
+        self._iteration, self._recipe, self._model = iteration, recipe, model
+
+    def apply(self, name: Filter) -> None:
+        """Lets the filter of that name drop what it will."""
+        work: dict[Filter, Callable[[], Mapping[str, Drop]]] = {
+            "threshold": self._threshold,
+            "perplexity": self._perplexity,
+            "density": self._density,
+            "random": self._random,
+            "top": self._top,
+            "cap": lambda: draw(self._left(), self._recipe.select.cap, "cap", self._rng("cap")),
+        }
+        for id_, drop in work[name]().items():
+            self._drops[id_].append(drop)
+
+    def selections(self) -> list[Selection]:
+        """A row for each pair, with the figures that were computed."""
+        rows = []
+        for id_, drops in self._drops.items():
+            drop = together(drops)
+            told = self._perplexities.get(id_, {})
+            rows.append(
+                Selection(
+                    id=id_,
+                    kept=drop is None,
+                    dropped_by=drop.rule if drop else None,
+                    reason=drop.reason if drop else None,
+                    ppl_response=told.get("ppl_response"),
+                    ppl_pair=told.get("ppl_pair"),
+                    cluster=self._cluster_of.get(id_),
+                )
+            )
+        return rows
+
+    def _left(self) -> list[str]:
+        return [id_ for id_, drops in self._drops.items() if not drops]
+
+    def _rng(self, *what: str | int) -> random.Random:
+        return random.Random(derive_seed(self._recipe.seed, self._iteration, *what))
+
+    def _threshold(self) -> dict[str, Drop]:
+        limit = score_limit(self._recipe.select)
+        if limit is None:
+            return {}
+        questions = self._recipe.assess.questions
+        return _found({id_: threshold(row, limit, questions) for id_, row in self._assessments.items()})
+
+    def _perplexity(self) -> dict[str, Drop]:
+        limit = self._recipe.select.perplexity.limit
+        return _found({id_: unlikely(told, limit) for id_, told in self._told(list(self._drops)).items()})
+
+    def _density(self) -> dict[str, Drop]:
+        settings, ids = self._recipe.select.density, self._left()
+        drops: dict[str, Drop] = {}
+        if settings.keep == "lowest_perplexity":
+            drops = _found({id_: untold(told) for id_, told in self._told(ids).items()})
+            ids = [id_ for id_ in ids if id_ not in drops]
+        found = dict(zip(ids, vectors([self._pairs[id_] for id_ in ids], self._iteration, self._model), strict=True))
+        sound = {id_: vector for id_, vector in found.items() if len(vector) and np.isfinite(vector).all()}
+        drops |= {id_: Drop("no_vector", "could not tell the vector of the pair") for id_ in ids if id_ not in sound}
+        seed = derive_seed(self._recipe.seed, self._iteration, "clusters")
+        numbers = clusters(np.stack(list(sound.values())), settings.clusters, seed) if sound else []
+        self._cluster_of = dict(zip(sound, numbers, strict=True))
+        if settings.keep == "random":
+            return drops | one_of_each(self._cluster_of, self._rng("density"))
+        return drops | likeliest_of_each(self._cluster_of, {id_: greatest(self._perplexities[id_]) for id_ in sound})
+
+    def _random(self) -> dict[str, Drop]:
+        wanted = self._recipe.select.random
+        most = wanted[min(self._iteration, len(wanted)) - 1] if isinstance(wanted, list) else wanted
+        return {} if most is None else draw(self._left(), most, "random", self._rng("random"))
+
+    def _top(self) -> dict[str, Drop]:
+        questions, most, left = self._recipe.assess.questions, self._recipe.select.top, self._left()
+        drops = _found({id_: unparsed(self._assessments[id_], questions) for id_ in left})
+        scores = {id_: lower(self._assessments[id_], questions) for id_ in left if id_ not in drops}
+        return drops if most is None else drops | top(scores, most, self._rng("top"))
+
+    def _told(self, ids: Sequence[str]) -> dict[str, Perplexities]:
+        """The perplexities of these pairs that the recipe asks for, computed where they are not known."""
+        new = [self._pairs[id_] for id_ in ids if id_ not in self._perplexities]
+        names = FIELDS[self._recipe.select.perplexity.of]
+        self._perplexities |= perplexities(new, names, self._iteration, self._model)
+        return {id_: self._perplexities[id_] for id_ in ids}
+
+
+def _found(verdicts: Mapping[str, Drop | None]) -> dict[str, Drop]:
+    return {id_: drop for id_, drop in verdicts.items() if drop is not None}

@@ -74,7 +74,7 @@ class _Writer:
     ) -> None:
         self.iteration, self.source, self.recipe, self.pool = iteration, source, recipe, pool
         self.prompt = Prompt.load(locate(recipe.synthesize.prompt), ["examples"])
-        self.rules = Rules.load(locate(recipe.rules.language), recipe.rules.min_words, recipe.rules.max_words)
+        self.rules = Rules.of(recipe)
         self.novelty = Novelty(recipe.novelty.limit)
         for seed in seeds:
             self.novelty.add(seed.id, self._compared(seed.instruction, seed.input))

@@ -1,0 +1,25 @@
+"""The filters that keep a number of pairs: at random, those of the highest scores, or at most so many."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+
+from isheep.filters import Drop
+
+
+def draw(ids: Sequence[str], most: int, rule: str, rng: random.Random) -> dict[str, Drop]:
+    """Drops of `rule` for all but `most` of the ids, drawn at random."""
+    if len(ids) <= most:
+        return {}
+    spared = set(rng.sample(ids, most))
+    return {id_: Drop(rule, f"not among the {most} drawn of {len(ids)}") for id_ in ids if id_ not in spared}
+
+
+def top(scores: Mapping[str, float], most: int, rng: random.Random) -> dict[str, Drop]:
+    """Drops for all but the `most` ids of the highest scores; which of equals stay is drawn."""
+    shuffled = rng.sample(list(scores), len(scores))
+    lost = sorted(shuffled, key=lambda id_: -scores[id_])[most:]
+    return {
+        id_: Drop("top", f"score {scores[id_]:.2f} is not among the {most} highest of {len(scores)}") for id_ in lost
+    }
