@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from isheep.health import alarms, health, near_twin_share
+from isheep.filters.rules import read_language
+from isheep.health import alarms, health, near_twin_share, twins_within_share
+from isheep.openings import Openings
+from isheep.recipe import Alarm, Question, locate
 from isheep.records import Assessment, Instruction, Response, Selection
-
-DATA = Path(__file__).parents[2] / "shared" / "data" / "isheep_72b"
 
 
 def instruction(number: int, text: str, dropped_by: str | None = None) -> Instruction:
@@ -27,6 +27,7 @@ def assessment(number: int, quality: float | None, following: float | None) -> A
     return Assessment(str(number), quality, following, None, None, "base")
 
 
+OPENINGS = Openings(read_language(locate("package:filters/english.yaml")))
 INSTRUCTIONS = [
     instruction(0, "Name three large rivers of Asia."),
     instruction(1, "Name three large rivers of Africa."),
@@ -70,6 +71,9 @@ def test_every_figure_of_a_small_iteration() -> None:
         "twin": 0.7,
         "keep_share": 2 / 8,
         "near_twin_share": 1 / 2,
+        "twins_within_share": 1.0,
+        "openings": None,
+        "openings_of_100": None,
         "response_words_median": 2.0,
         "one_word_share": 1 / 2,
         "stop_share": 3 / 5,
@@ -116,12 +120,41 @@ def test_without_a_threshold_nothing_is_over_it() -> None:
 
 
 def test_every_share_over_nothing_is_none() -> None:
-    empty = health([], [], [], [], [], 8)
+    empty = health([], [], [], [], [], 8, openings=OPENINGS)
     shares = [value for key, value in empty.items() if key.endswith("_share") or key.endswith("_median")]
-    assert shares == [None] * 7
+    assert shares == [None] * 8
+    assert (empty["openings"], empty["openings_of_100"]) == (0, None)
     assert empty["scores"]["quality"] == {"histogram": [0] * 10, "entropy": None}
     assert empty["made"] == empty["kept"] == 0
-    assert alarms([empty]) == []
+    assert alarms([empty]) == {}
+
+
+def test_only_the_scores_that_were_asked_for_count() -> None:
+    def asked(*questions: Question) -> dict[str, Any]:
+        rows = [assessment(0, 9.0, None), assessment(1, 3.0, None), assessment(2, None, None)]
+        return health([], [], rows, [], [], 8, questions=questions)
+
+    figures = asked("quality")
+    assert (figures["unparsed"], figures["unparsed_share"]) == (1, 1 / 3)
+    assert (figures["over_threshold"], figures["over_threshold_share"]) == (1, 1 / 3)
+    assert figures["scores"]["lower"]["histogram"] == [0, 0, 1, 0, 0, 0, 0, 0, 1, 0]
+    assert asked("quality", "following")["unparsed_share"] == 1.0
+    none = asked()
+    assert (none["assessed"], none["unparsed"], none["unparsed_share"]) == (3, 0, None)
+    assert (none["over_threshold"], none["over_threshold_share"]) == (None, None)
+    assert alarms([none | {"made": 3, "kept": 3}]) == {}
+
+
+def test_how_the_kept_instructions_open() -> None:
+    texts = ["Name a river.", "Please name the longest river in Asia.", "Name a bird.", "Sing a song.", "?"]
+    made = [instruction(number, text) for number, text in enumerate(texts * 20)]
+    kept = [Selection(one.id, True) for one in made]
+    figures = health(made, [], [], kept, [], None, openings=OPENINGS)
+    assert figures["openings"] == 3
+    assert figures["openings_of_100"] is None  # 80 have one: too few to draw a hundred of
+    made += [instruction(100 + number, "Name a river.") for number in range(20)]
+    kept = [Selection(one.id, True) for one in made]
+    assert health(made, [], [], kept, [], None, openings=OPENINGS)["openings_of_100"] == pytest.approx(3)
 
 
 def test_scores_are_rounded_half_up_within_the_scale() -> None:
@@ -135,6 +168,19 @@ def test_near_twins() -> None:
     assert near_twin_share(["北京", "北京"]) == 0.0
 
 
+def test_twins_within_count_both_of_a_pair_and_nothing_from_outside() -> None:
+    assert twins_within_share([]) is None
+    assert twins_within_share(["a b c", "d", "a b c", "e", "A, B, C!"]) == 3 / 5
+    assert twins_within_share(["a b c", "a b d"], twin=0.5) == 1.0
+    assert twins_within_share(["a b c", "a b d"], twin=0.7) == 0.0
+    assert measured(earlier=["Reverse this word for me."])["twins_within_share"] == 1.0
+    assert measured([Selection("0", True)], earlier=["Name three large rivers of Asia."])["twins_within_share"] == 0.0
+    figures = health(INSTRUCTIONS, RESPONSES, ASSESSMENTS, SELECTIONS, [], 8, twin=1.0)
+    assert figures["twins_within_share"] == 0.0
+    figures = health(INSTRUCTIONS, RESPONSES, ASSESSMENTS, SELECTIONS, [], 8, lambda one: one.id)
+    assert figures["twins_within_share"] == 0.0
+
+
 HEALTHY: dict[str, Any] = {
     "made": 100,
     "assessed": 60,
@@ -144,6 +190,7 @@ HEALTHY: dict[str, Any] = {
     "threshold": 8,
     "twin": 0.7,
     "near_twin_share": 0.2,
+    "twins_within_share": 0.2,
     "response_words_median": 20.0,
     "stop_share": 0.5,
     "unparsed_share": 0.2,
@@ -162,71 +209,109 @@ SHOWN = "1: 0, 2: 30, 3: 0, 4: 0, 5: 0, 6: 0, 7: 0, 8: 0, 9: 30, 10: 0."
 
 
 def test_at_the_limits_there_is_no_alarm() -> None:
-    assert alarms([]) == []
-    assert alarms([HEALTHY]) == []
-    assert alarms([HEALTHY, HEALTHY | {"response_words_median": 10.0}]) == []
+    assert alarms([]) == {}
+    assert alarms([HEALTHY]) == {}
+    assert alarms([HEALTHY, HEALTHY | {"response_words_median": 10.0}]) == {}
 
 
 @pytest.mark.parametrize(
-    ("changes", "alarm"),
+    ("changes", "name", "alarm"),
     [
         (
             {"kept": 0, "over_threshold": 0},
+            "nothing_kept",
             "nothing was kept: no pair of 60 is over the threshold. select.threshold is 8; it should lie between the "
             f"modes of the score histogram (the lower of both scores, rounded): {SHOWN}",
         ),
         (
             {"kept": 60, "over_threshold": 60, "threshold": 0.5},
+            "everything_kept",
             "everything was kept: all 60 scored pairs are over the threshold. select.threshold is 0.5; it should lie "
             f"between the modes of the score histogram (the lower of both scores, rounded): {SHOWN}",
         ),
         (
             {"kept": 50, "over_threshold": 50, "unparsed": 10},
+            "everything_kept",
             "everything was kept: all 50 scored pairs are over the threshold. select.threshold is 8; it should lie "
             f"between the modes of the score histogram (the lower of both scores, rounded): {SHOWN}",
         ),
         (
             {"kept": 0, "over_threshold": None, "threshold": None},
+            "nothing_kept",
+            "nothing was kept of 100 instructions made (most dropped by instructions: too_short 40, "
+            "selection: threshold 30, responses: new_turn 3). Read what these dropped.",
+        ),
+        (
+            {"kept": 0, "over_threshold": 60},
+            "nothing_kept",
             "nothing was kept of 100 instructions made (most dropped by instructions: too_short 40, "
             "selection: threshold 30, responses: new_turn 3). Read what these dropped.",
         ),
         (
             {"kept": 0, "over_threshold": 0, "unparsed": 60, "drops": {}},
+            "nothing_kept",
             "nothing was kept of 100 instructions made (most dropped by no drop). Read what these dropped.",
         ),
         (
+            {"twins_within_share": 0.369},
+            "twins_within",
+            "36.9% of the kept instructions have a near-twin among the others (ROUGE-L > 0.7), more than 20%. "
+            "Lower novelty.limit to 0.7, raise synthesize.temperature, or stop here.",
+        ),
+        (
             {"near_twin_share": 0.201},
+            "near_twins",
             "20.1% of the kept instructions are near-twins of earlier ones (ROUGE-L > 0.7), more than 20%. "
             "Lower novelty.limit, raise synthesize.temperature, or stop here.",
         ),
         (
             {"stop_share": 0.499},
+            "endless_responses",
             "49.9% of the responses stop by themselves, fewer than 50%. "
             "Check the template's stop token, or raise respond.max_new_tokens.",
         ),
         (
             {"unparsed_share": 0.25},
+            "unparsed",
             "25.0% of the assessments give no score, more than 20%. "
             "Set assess.read to distribution, or mend the assessment prompts.",
         ),
         (
             {"response_words_median": 9.5},
+            "short_responses",
             "the median kept response has 9.5 words, less than 50% of iteration 1's 20. "
             "Compare the kept records of both; stop here if answers shrink for no reason.",
         ),
         (
+            {"scores": HEALTHY["scores"] | {"quality": {"histogram": [], "entropy": 0.49}}},
+            "flat_quality",
+            "the quality scores have an entropy of 0.49 bits, below 0.5: the assessor gives nearly everything the "
+            "same score. Set assess.assessor to base, or make the assessment prompt stricter.",
+        ),
+        (
             {"scores": HEALTHY["scores"] | {"following": {"histogram": [], "entropy": 0.0}}},
+            "flat_following",
             "the following scores have an entropy of 0.00 bits, below 0.5: the assessor gives nearly everything the "
             "same score. Set assess.assessor to base, or make the assessment prompt stricter.",
         ),
     ],
 )
-def test_an_alarm_says_figure_limit_and_remedy(changes: dict[str, Any], alarm: str) -> None:
-    assert alarms([HEALTHY, HEALTHY | changes]) == [alarm]
+def test_an_alarm_says_figure_limit_and_remedy(changes: dict[str, Any], name: str, alarm: str) -> None:
+    assert alarms([HEALTHY, HEALTHY | changes]) == {name: alarm}
+
+
+def test_a_recipe_can_name_every_alarm() -> None:
+    shared = {"unparsed_share": 1.0, "response_words_median": 0.0, "stop_share": 0.0}
+    flat = {"histogram": [0] * 10, "entropy": 0.0}
+    scores = HEALTHY["scores"] | {"quality": flat, "following": flat}
+    worst = HEALTHY | shared | {"near_twin_share": 1.0, "twins_within_share": 1.0, "scores": scores}
+    raised = [*alarms([HEALTHY, worst | {"kept": 0}]), *alarms([HEALTHY, worst | {"over_threshold": 60}])]
+    assert list(dict.fromkeys(["nothing_kept", "everything_kept", *raised])) == list(get_args(Alarm))
+    assert {"nothing_kept", "everything_kept"} <= {*raised}
 
 
 def test_a_base_model_that_rambles_raises_no_alarm() -> None:
-    assert alarms([HEALTHY | {"stop_share": 0.0}]) == []
+    assert alarms([HEALTHY | {"stop_share": 0.0}]) == {}
 
 
 def test_the_limit_of_near_twins_is_the_callers() -> None:
@@ -236,22 +321,10 @@ def test_the_limit_of_near_twins_is_the_callers() -> None:
 
 
 def test_only_the_last_iteration_raises_alarms() -> None:
-    assert alarms([HEALTHY | {"stop_share": 0.0}, HEALTHY]) == []
+    assert alarms([HEALTHY | {"stop_share": 0.0}, HEALTHY]) == {}
 
 
 def test_the_first_iteration_is_not_held_against_itself() -> None:
-    assert alarms([HEALTHY | {"response_words_median": 1.0}]) == []
-    assert alarms([HEALTHY | {"response_words_median": None}, HEALTHY]) == []
-    assert alarms([HEALTHY, HEALTHY | {"response_words_median": None}]) == []
-
-
-@pytest.mark.skipif(not DATA.is_dir(), reason="the authors' released data is not here")
-def test_the_authors_fourth_round_repeats_itself_and_their_first_does_not() -> None:
-    first, fourth = (
-        [row["instruction"] for row in json.loads((DATA / f"kept_iteration_{n}.json").read_text(encoding="utf-8"))]
-        for n in (1, 4)
-    )
-    assert near_twin_share(first) == pytest.approx(4 / 2038)
-    share = near_twin_share(fourth)
-    assert share is not None
-    assert 0.2 < share < 0.3
+    assert alarms([HEALTHY | {"response_words_median": 1.0}]) == {}
+    assert alarms([HEALTHY | {"response_words_median": None}, HEALTHY]) == {}
+    assert alarms([HEALTHY, HEALTHY | {"response_words_median": None}]) == {}

@@ -11,7 +11,7 @@ import pytest
 from isheep.recipe import Recipe, parse_recipe
 from isheep.records import Assessment, Instruction, Response, Selection
 from isheep.run import Run
-from isheep.status import best_iteration, status, watched_metric
+from isheep.status import best_iteration, status, stopped, watched, watched_metric
 
 
 @pytest.fixture
@@ -67,7 +67,8 @@ def test_status_is_the_contracted_document(tmp_path: Path, recipe: Recipe) -> No
         fill(run)
         assert status(run)["state"] == "running"
     document = status(Run.read(tmp_path / "run"))
-    assert list(document) == ["recipe", "state", "best_iteration", "iterations"]
+    assert list(document) == ["recipe", "state", "best_iteration", "stopped", "iterations"]
+    assert document["stopped"] is None
     assert document["recipe"] == recipe.model_dump(mode="json")
     assert document["state"] == "interrupted"
     assert document["best_iteration"] == 1
@@ -101,6 +102,38 @@ def test_status_is_the_contracted_document(tmp_path: Path, recipe: Recipe) -> No
     assert json.loads(json.dumps(document)) == document
 
 
+def test_a_score_that_was_not_asked_for_is_not_unparsed(tmp_path: Path) -> None:
+    settings = {"model": {"path": str(tmp_path / "model")}, "assess": {"level": "quality"}}
+    for level, unparsed in (("quality", 1), ("both", 1), ("following", 0), ("none", 0)):
+        settings["assess"] = {"level": level}
+        settings["select"] = {"filters": ["cap"]} if level == "none" else {}
+        with Run.create_or_resume(tmp_path / level, parse_recipe(settings, "test")) as run:
+            fill(run)
+            row = status(run)["iterations"][1]
+        assert (row["assessed"], row["unparsed"]) == (3, unparsed)
+
+
+def test_where_a_run_stopped_is_told_once_it_has_ended(tmp_path: Path, recipe: Recipe) -> None:
+    with Run.create_or_resume(tmp_path / "run", recipe) as run:
+        fill(run)
+        run.finish({"best_iteration": 1, "stopped": {"iteration": 1, "why": "b y gained nothing."}})
+        assert status(run)["stopped"] is None  # it goes on
+    document = status(Run.read(tmp_path / "run"))
+    assert document["stopped"] == {"iteration": 1, "why": "b y gained nothing."}
+    assert stopped(document) == "The loop stopped after iteration 1 of 3: b y gained nothing."
+    assert stopped(document | {"stopped": None}) is None
+
+
+def test_the_best_iteration_goes_by_the_recipes_metric(tmp_path: Path) -> None:
+    settings = {"model": {"path": "m"}, "evaluate": {"benchmarks": ["b", "a"]}, "stop": {"metric": "b/z"}}
+    with Run.create_or_resume(tmp_path / "run", parse_recipe(settings, "test")) as run:
+        fill(run)
+    document = status(Run.read(tmp_path / "run"))
+    assert document["best_iteration"] == 0
+    assert watched(document) == ("b", "z")
+    assert watched({"recipe": {}, "iterations": document["iterations"]}) == ("a", "x")
+
+
 def test_made_is_dropped_and_kept_at_every_stage(tmp_path: Path, recipe: Recipe) -> None:
     with Run.create_or_resume(tmp_path / "run", recipe) as run:
         fill(run)
@@ -121,8 +154,16 @@ def rows(*scores: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"iteration": number, "scores": each} for number, each in enumerate(scores)]
 
 
+def test_a_metric_is_watched_where_anything_has_it() -> None:
+    scores = {"a/b": {"x,strict": measured(0.5), "y": measured(0.1)}}
+    assert watched_metric(rows({}, scores), ["other"], "a/b/y") == ("a/b", "y")
+    assert watched_metric(rows(scores), [], "a/b/x,strict") == ("a/b", "x,strict")
+    assert watched_metric(rows(scores), [], "a/b/z") is None
+    assert best_iteration(rows(scores), [], "a/b/z") is None
+
+
 @pytest.mark.parametrize(
-    ("scores", "benchmarks", "watched", "best"),
+    ("scores", "benchmarks", "by", "best"),
     [
         ([], [], None, None),
         ([{}, {}], ["a"], None, None),
@@ -136,7 +177,7 @@ def rows(*scores: dict[str, Any]) -> list[dict[str, Any]]:
     ],
 )
 def test_best_iteration(
-    scores: list[dict[str, Any]], benchmarks: list[str], watched: tuple[str, str] | None, best: int | None
+    scores: list[dict[str, Any]], benchmarks: list[str], by: tuple[str, str] | None, best: int | None
 ) -> None:
-    assert watched_metric(rows(*scores), benchmarks) == watched
+    assert watched_metric(rows(*scores), benchmarks) == by
     assert best_iteration(rows(*scores), benchmarks) == best

@@ -56,7 +56,7 @@ FULL = row(
         "one_word_share": 0.375,
         "response_words_median": 13.0,
         "histogram": [1, 2],
-        "alarms": ["half as long"],
+        "alarms": {"short_responses": "half as long"},
     },
     train={"examples": 384, "steps": 200, "loss": 0.51234},
     scores={"lamb": {"strict": measured(0.801)}},
@@ -79,11 +79,18 @@ def test_every_figure_of_an_iteration_is_shown() -> None:
         "11 empty median words 13",
         "6 by 2 other rules",
     ]
-    assert "! iteration 1: half as long" in lines
+    assert "! iteration 1, short_responses: half as long" in lines
     assert " ".join(lines[start - 1].split()) == "0 - - - - -"
     assert "lamb, n = 400" in lines
     assert "         1   .801 [.771, .831]" in lines
     assert "         0   .500 [.470, .530]" in lines
+
+
+def test_why_the_loop_stopped_stands_under_the_state() -> None:
+    ended = {"recipe": {"iterations": 4}, "stopped": {"iteration": 1, "why": "lamb strict gained nothing."}}
+    lines = shown(status_table(status(BASE, FULL, best=1, **ended)))
+    assert lines[0].startswith("finished, best iteration 1")
+    assert lines[1] == "The loop stopped after iteration 1 of 4: lamb strict gained nothing."
 
 
 def test_the_tables_fit_in_100_columns() -> None:

@@ -104,7 +104,7 @@ def fill(run: Run, text: str = "Say it.", key: str = "key") -> None:
         [Selection(row_id(0), False, "unparsed", text), Selection(row_id(1), False, "threshold", text)]
         + [Selection(row_id(i), True) for i in range(2, 14)]
     )
-    one.write_json("health.json", {"keep_share": 0.3, key: 1.25, "drops": {"instructions": {}}, "alarms": [text]})
+    one.write_json("health.json", {"keep_share": 0.3, key: 1.25, "drops": {"instructions": {}}, "alarms": {key: text}})
     one.write_json("train.json", {"examples": 12, "steps": 34, "loss": 0.5678, "kept_step": 30, key: text})
     run.note_end("failed", text)
 
@@ -158,7 +158,8 @@ def test_the_numbers_are_those_of_status(filled: Callable[..., Run]) -> None:
         "Better: iteration 1 reaches 0.500 [0.450, 0.550] on bench exact, the untouched base 0.300 [0.250, 0.350]; "
         "the 95% intervals do not overlap." in page.text
     )
-    assert "Alarm, iteration 1: Say it." in page.text
+    assert "Alarm, iteration 1, key: Say it." in page.text
+    assert "The loop stopped" not in page.text
     assert "n = 13, could not tell 1" in page.text
 
 
@@ -265,6 +266,13 @@ def test_a_finished_run_whose_manifest_is_gone(filled: Callable[..., Run], recip
     page = report(run)
     assert "finished, 1 of 3 iterations begun" in page.text
     assert page.tables["Commands"] == {"started": ["command", "took", "outcome"], "nothing noted": []}
+
+
+def test_where_and_why_the_loop_stopped(filled: Callable[..., Run], recipe: Recipe) -> None:
+    run = filled()
+    with Run.create_or_resume(run.directory, recipe) as owned:
+        owned.finish({"best_iteration": 1, "stopped": {"iteration": 1, "why": "bench exact <b>gained</b> nothing."}})
+    assert "The loop stopped after iteration 1 of 3: bench exact <b>gained</b> nothing." in report(run).text
 
 
 def test_the_page_is_written_anew(filled: Callable[..., Run]) -> None:
