@@ -34,8 +34,17 @@ class Layer:
 
 def shipped_recipes() -> dict[str, Path]:
     """Name -> file of every recipe in the package; one in a folder has the folder in its name: `ablations/size-20k`."""
-    files = sorted(FOLDER.rglob("*.yaml"), key=lambda file: (file.parent != FOLDER, file))
-    return {file.relative_to(FOLDER).with_suffix("").as_posix(): file for file in files}
+    names = {file.relative_to(FOLDER).with_suffix("").as_posix(): file for file in FOLDER.rglob("*.yaml")}
+    return {name: names[name] for name in sorted(names, key=_reading_order)}
+
+
+def about_recipes() -> dict[str, dict[str, str]]:
+    """Folder of the shipped recipes (`` first, then `ablations` ...) -> name -> what its first line says it is."""
+    groups: dict[str, dict[str, str]] = {}
+    for name, file in shipped_recipes().items():
+        first = file.read_text(encoding="utf-8").partition("\n")[0]
+        groups.setdefault(name.rpartition("/")[0], {})[name] = first.partition(": ")[2]
+    return groups
 
 
 def read_recipes(names: Sequence[str]) -> tuple[dict[str, Any], str]:
@@ -86,16 +95,43 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         if not isinstance(data, dict):
             one = f"`{'.'.join(groups[:depth])}`"
             raise UserError(f"`{override}`", f"{one} is one setting, not a group of them.", f"Set {one} itself.")
+    data[last] = _read_value(value, override, f"Put the value in quotes, as in `'{key}=\"...\"'`.")
+
+
+def read_values(words: str) -> tuple[str, list[Any]]:
+    """The key and the values of `key=value,value...`; values that are lists stand in a list of lists.
+
+    Raises:
+        UserError: not of that form, no value, or values that are no YAML.
+    """
+    key, equals, text = words.partition("=")
+    mend = "Write it like `select.threshold=4,6,8`, or `'select.filters=[[threshold], [threshold, cap]]'`."
+    if not equals or not key.strip():
+        raise UserError(f"`{words}`", "is not KEY=VALUE,VALUE.", mend)
+    values = _read_value(f"[{text}]", words, mend)
+    if len(values) == 1 and isinstance(values[0], list):
+        values = values[0]
+    if not values:
+        raise UserError(f"`{words}`", "holds no value.", mend)
+    return key.strip(), values
+
+
+def _read_value(text: str, words: str, mend: str) -> Any:
     try:
-        data[last] = _Loader(value).get_single_data()
+        return _Loader(text).get_single_data()
     except (ValueError, RecursionError, yaml.YAMLError) as error:
-        mend = f"Put the value in quotes, as in `'{key}=\"...\"'`."
-        raise UserError(f"`{override}`", f"the value does not read as YAML: {_reason(error)}.", mend) from None
+        raise UserError(f"`{words}`", f"the value does not read as YAML: {_reason(error)}.", mend) from None
 
 
 def dump_yaml(data: dict[str, Any]) -> str:
     """Settings as YAML that `read_recipes` reads as themselves, in their order."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+def _reading_order(name: str) -> tuple[int, list[str | int]]:
+    """Folders last, and numbers by their size: 4b before 14b."""
+    parts = re.split(r"(\d+)", name)
+    return name.count("/"), [int(part) if part.isdecimal() else part for part in parts]
 
 
 def _with_bases(name: str) -> list[Layer]:
