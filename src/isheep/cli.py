@@ -14,7 +14,8 @@ from rich.console import Console
 
 from isheep.errors import IsheepError, UserError
 from isheep.progress import CONSOLE
-from isheep.recipe import Recipe, dump_recipe, load_recipe, shipped_recipes
+from isheep.recipe import Recipe, dump_recipe, load_recipe
+from isheep.recipe_files import about_recipes
 from isheep.run import Run
 from isheep.terminal import printable
 
@@ -42,6 +43,9 @@ OUT = Console(highlight=False)
 def run(
     directory: Annotated[Path, typer.Option("--dir", help="Where the run lives; the same command resumes it.")],
     words: RecipeWords = None,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Go on with other settings; what they touch is set aside.")
+    ] = False,
 ) -> None:
     """Run the loop, or go on with it: the same command resumes."""
     recipe = _recipe(words)
@@ -51,9 +55,54 @@ def run(
     from isheep.status import status as read_status
     from isheep.tables import status_table
 
-    finished = run_loop(recipe, directory, after_iteration=write_report)
+    finished = run_loop(recipe, directory, after_iteration=write_report, accept_changes=accept_changes)
     OUT.print(status_table(read_status(finished)))
     OUT.print(f"report: {directory / 'report.html'}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def sweep(
+    directory: Annotated[Path, typer.Option("--dir", help="Where the runs live; the same command resumes them.")],
+    words: RecipeWords = None,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE,VALUE", help="A setting and the values that it takes; may be given again."),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Each run with so many seeds.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that work at the same time.")] = 1,
+) -> None:
+    """Run every combination of some values; what is equal in the runs is made once."""
+    names, settings = _split(words)
+    _quiet()
+    from isheep.report import write_report
+    from isheep.sweep import sweep as run_sweep
+
+    for finished in run_sweep(names, settings, over or [], directory, seeds, jobs, write_report):
+        OUT.print(str(finished.directory), soft_wrap=True, markup=False)
+    OUT.print(f"side by side: isheep compare {directory}", soft_wrap=True, markup=False)
+
+
+@app.command(hidden=True)
+def work(directory: RunDirectory) -> None:
+    """Help with the sweep that another process runs."""
+    _quiet()
+    from isheep.report import write_report
+    from isheep.sweep import work as help_with
+
+    help_with(directory, write_report)
+
+
+@app.command()
+def compare(
+    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Runs, or sweeps.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show runs side by side, and which differences between their scores are beyond noise."""
+    from isheep.compare import compare as compare_runs
+    from isheep.side_by_side import comparison
+
+    found = compare_runs(directories)
+    _print_json(found) if as_json else OUT.print(comparison(found))
 
 
 @app.command()
@@ -118,9 +167,11 @@ def evaluate(
 @app.command()
 def recipes() -> None:
     """List the recipes that ship."""
-    for name, file in shipped_recipes().items():
-        first = file.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
-        OUT.print(f"{name:<12} {first}", markup=False, soft_wrap=True)
+    for folder, named in about_recipes().items():
+        heading = f"{folder}, over any recipe: isheep run lamb NAME" if folder else "recipes: isheep run NAME"
+        OUT.print(f"{heading} --dir DIR", markup=False)
+        for name, about in named.items():
+            OUT.print(f"  {name:<36} {about}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -170,10 +221,14 @@ def main() -> NoReturn:
 
 
 def _recipe(words: list[str] | None) -> Recipe:
-    """The words before the first KEY=VALUE are recipes, each laid over those before it."""
+    return load_recipe(*_split(words))
+
+
+def _split(words: list[str] | None) -> tuple[list[str], list[str]]:
+    """The words before the first KEY=VALUE are recipes, each laid over those before it; the others are settings."""
     given = list(words or [])
     first = next((place for place, word in enumerate(given) if "=" in word), len(given))
-    return load_recipe(given[:first] or "lamb", given[first:])
+    return given[:first] or ["lamb"], given[first:]
 
 
 def _print_json(document: Any) -> None:

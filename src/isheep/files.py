@@ -7,12 +7,19 @@ import json
 import logging
 import math
 import os
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
+from shutil import copy2, rmtree
 from typing import Any
 
 from isheep.errors import StageError
 
 logger = logging.getLogger(__name__)
+
+DONE = "done.json"
+"""Closes a folder: what a stage made, an iteration, or a whole run."""
+_NO_CONTENT = (".tmp", ".pyc")
 
 
 def storable(text: str) -> str:
@@ -86,6 +93,84 @@ def sha256_file(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(path: Path) -> str | None:
+    """SHA-256 of a file's bytes, or of the names and bytes of a folder's files; None where there is nothing.
+
+    Of a folder what counts is its content: not done.json, nor what is unfinished, set aside, or compiled.
+    """
+    if path.is_file():
+        return _hash_once(path)
+    if not path.is_dir():
+        return None
+    lines = (f"{file.relative_to(path).as_posix()} {_hash_once(file)}\n" for file in _content(path))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def link(source: Path, target: Path) -> None:
+    """Makes `target` the same file or folder as `source`, in the place of what was there; whole or not at all.
+
+    Hard links, so that nothing is stored twice, and copies where the disk has no links. Since everything of a run is
+    written beside its place and renamed, a link is never written through.
+
+    Raises:
+        StageError: it cannot be written.
+    """
+    unfinished = target.with_name(f"{target.name}.link.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove(unfinished)
+        if source.is_dir():
+            unfinished.mkdir()
+            for file in _files(source):
+                place = unfinished / file.relative_to(source)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                _link_file(file, place)
+        else:
+            _link_file(source, unfinished)
+        _remove(target)
+        unfinished.rename(target)
+        sync(target.parent)
+    except OSError as error:
+        raise StageError(f"{target}: cannot be written ({error.strerror}). Make room or mend the rights.") from error
+
+
+def _link_file(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        copy2(source, target)
+        sync(target)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The files of a folder in the order of their names, without what is unfinished, set aside or compiled."""
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file.suffix not in _NO_CONTENT and ".broken" not in file.suffix:
+            yield file
+
+
+def _content(folder: Path) -> Iterator[Path]:
+    return (file for file in _files(folder) if file.name != DONE)
+
+
+def _hash_once(path: Path) -> str:
+    """The hash of a file, computed once for as long as it is the same file with the same size and time."""
+    state = path.stat()
+    return _hash(path, state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+@lru_cache(maxsize=4096)
+def _hash(path: Path, inode: int, size: int, time: int) -> str:
+    return sha256_file(path)
 
 
 def _finite(data: Any) -> Any:

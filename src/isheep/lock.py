@@ -17,17 +17,21 @@ _PATIENCE_S = 0.5
 _held: set[int] = set()
 
 
+class InUse(UserError):
+    """Another live process holds the lock."""
+
+
 class Lock:
     """The lock of one directory, held from construction until `release` or the death of the process."""
 
     def __init__(self, path: Path) -> None:
-        """Raises UserError, naming the owner, when another process holds it; OSError when it cannot be written."""
+        """Raises InUse, naming the owner, when another process holds it; OSError when it cannot be written."""
         self._descriptor: int | None = None
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         if not _acquire(descriptor):
             owner = os.pread(descriptor, 1000, 0).decode(errors="replace").strip()
             os.close(descriptor)
-            raise UserError(
+            raise InUse(
                 str(path.parent),
                 f"is in use by {owner or 'another process'}.",
                 "Wait for it, stop it, or give another --dir.",

@@ -15,6 +15,7 @@ from isheep import drain
 from isheep.check import check
 from isheep.errors import IsheepError
 from isheep.filters.rules import read_language
+from isheep.filters.threshold import score_limit
 from isheep.health import alarms, health
 from isheep.models import Models
 from isheep.openings import Openings
@@ -26,6 +27,7 @@ from isheep.run import Iteration, Run
 from isheep.seeds import load_seeds
 from isheep.stages.assess import assess
 from isheep.stages.evaluate import evaluate
+from isheep.stages.once import Once
 from isheep.stages.respond import respond
 from isheep.stages.select import select
 from isheep.stages.synthesize import synthesize
@@ -35,23 +37,29 @@ from isheep.status import status
 from isheep.stop import refuse_unmeasured, stop_after, summary
 
 
-def run(recipe: Recipe, directory: Path, after_iteration: Callable[[Run], object] = lambda run: None) -> Run:
+def run(
+    recipe: Recipe,
+    directory: Path,
+    after_iteration: Callable[[Run], object] = lambda run: None,
+    accept_changes: bool = False,
+) -> Run:
     """Runs a recipe in a directory, or goes on with the run that is there.
 
     Args:
-        recipe: what to do; on an existing run it must be the recipe that the run began with.
+        recipe: what to do; on an existing run it must be the recipe that the run began with, or a change to accept.
         directory: where everything is written, and all that is known of the run.
         after_iteration: called whenever an iteration has ended, and at the end (the command line writes the report).
+        accept_changes: go on with a changed recipe; what the change touches is set aside and done again.
 
     Raises:
         UserError: found by `check` before anything is spent.
         StageError: a stage failed; the same call goes on from there.
         Interrupted: the user asked to stop; the same call goes on from there.
     """
-    for finding in check(recipe, directory):
+    for finding in check(recipe, directory, accept_changes):
         if finding.warning:
             CONSOLE.print(f"! {finding.what}: {finding.found}", markup=False, highlight=False, soft_wrap=True)
-    with Run.create_or_resume(directory, recipe) as owned, drain.on_signals():
+    with Run.create_or_resume(directory, recipe, accept_changes) as owned, drain.on_signals():
         owned.note_command(sys.argv)
         try:
             align(owned, after_iteration)
@@ -69,12 +77,15 @@ def run(recipe: Recipe, directory: Path, after_iteration: Callable[[Run], object
 
 
 def align(run: Run, after_iteration: Callable[[Run], object]) -> None:
-    """Algorithm 1: Ds the seed tasks, Mbase the base model, T the iterations, C the threshold, I the data size."""
-    recipe = run.recipe
+    """Algorithm 1: Ds the seed tasks, Mbase the base model, T the iterations, C the threshold, I the data size.
+
+    `do` does a stage, unless another run of the same sweep has done it with the same inputs.
+    """
+    recipe, do = run.recipe, Once(run).do
     seeds = load_seeds(locate(recipe.seeds.path))
     with Models(recipe) as models:
         base = run.iteration(0)
-        evaluate(base, recipe, models.base)
+        do(evaluate, base, recipe, models.base)
         refuse_unmeasured(status(run)["iterations"], recipe)
         base.close()
         after_iteration(run)
@@ -83,16 +94,16 @@ def align(run: Run, after_iteration: Callable[[Run], object]) -> None:
             earlier = [run.iteration(past) for past in range(1, number)]
             model = models.out_of(run.iteration(number - 1))
 
-            synthesize(iteration, earlier, seeds, recipe, model)
-            respond(iteration, recipe, model)
+            do(synthesize, iteration, earlier, seeds, recipe, model)
+            do(respond, iteration, recipe, model)
             with models.assessor(model) as assessor:
-                assess(iteration, recipe, assessor)
-            select(iteration, recipe)
-            examine(iteration, earlier, recipe)
-            gather(iteration, earlier, recipe)
+                do(assess, iteration, recipe, assessor)
+            do(select, iteration, recipe, model)
+            do(examine, iteration, earlier, recipe)
+            do(gather, iteration, earlier, recipe)
             models.release()
-            train(iteration, earlier, recipe, models.encoder)
-            evaluate(iteration, recipe, models.out_of(iteration))
+            do(train, iteration, earlier, recipe, models.encoder)
+            do(evaluate, iteration, recipe, models.out_of(iteration))
             iteration.close()
             after_iteration(run)
             rows = status(run)["iterations"][: number + 1]
@@ -114,7 +125,7 @@ def examine(iteration: Iteration, earlier: list[Iteration], recipe: Recipe) -> N
             iteration.table("assessments").rows(),
             iteration.table("selection").rows(),
             [compared(record) for past in earlier for record in kept_instructions(past)],
-            recipe.select.threshold,
+            score_limit(recipe.select),
             compared,
             recipe.health.twin,
             recipe.assess.questions,

@@ -84,6 +84,5 @@ def _refuse_changed(path: str, before: Mapping[str, str], now: Mapping[str, str]
 
 
 def _refuse(file: Path, what: str) -> None:
-    raise UserError(
-        str(file), f"{what} since the run began.", "Put the old file back, or start a new run with another --dir."
-    )
+    mend = "Put the old file back, accept the change with --accept-changes, or start a new run with another --dir."
+    raise UserError(str(file), f"{what} since the run began.", mend)

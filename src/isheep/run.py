@@ -17,8 +17,9 @@ from tempfile import mkdtemp
 from types import TracebackType
 from typing import Any, Literal, Self, overload
 
+from isheep.changes import accept_changes
 from isheep.errors import StageError, UserError
-from isheep.files import read_json, storable, sync, write_atomic, write_json
+from isheep.files import link, read_json, storable, sync, write_atomic, write_json
 from isheep.lock import Lock, is_held
 from isheep.manifest import assessor_hashes, machine, model_hashes, refuse_changed_inputs, seed_hash, versions
 from isheep.recipe import Recipe, difference, dump_recipe, load_recipe
@@ -104,6 +105,15 @@ class Iteration:
         folder.rename(self.adapter_path)
         sync(self.path)
 
+    def adopt(self, folder: Path, names: Sequence[str]) -> None:
+        """Makes files and folders of another run's iteration its own, as links, where they are there."""
+        self._must_own()
+        for name in names:
+            if (folder / name).exists():
+                link(folder / name, self.path / name)
+        # What a table has seen of its folder is not true any more.
+        self._tables.clear()
+
     @property
     def is_done(self) -> bool:
         """Whether every stage of the iteration has ended."""
@@ -129,10 +139,11 @@ class Run:
         self._iterations: dict[int, Iteration] = {}
 
     @classmethod
-    def create_or_resume(cls, directory: Path, recipe: Recipe) -> Self:
+    def create_or_resume(cls, directory: Path, recipe: Recipe, accept_changes: bool = False) -> Self:
         """Owns the directory: a new one is made, parents too; a run of the same recipe goes on.
 
-        Every table that is there is looked through, so that what does not read is named at once and redone.
+        Every table that is there is looked through, so that what does not read is named at once and redone. With
+        `accept_changes` a run of another recipe goes on with this one (see `isheep.changes`).
 
         Raises:
             UserError: not writable, foreign, held by a live process, of another recipe, or its model or seed file
@@ -148,7 +159,7 @@ class Run:
             ) from None
         try:
             run = cls(directory, recipe, lock)
-            run._begin()
+            run._begin(accept_changes)
         except BaseException:
             lock.release()
             raise
@@ -227,21 +238,32 @@ class Run:
         """A document at the top of the run directory, None where there is none."""
         return read_json(self.directory / name, writable=self.writable)
 
-    def _begin(self) -> None:
-        file = self.directory / RECIPE
-        if not refuse_changed_recipe(self.directory, self.recipe):
-            write_atomic(file, dump_recipe(self.recipe).encode())
+    def _begin(self, accept: bool) -> None:
+        begun = refuse_changed_recipe(self.directory, self.recipe, accept)
+        if not begun:
+            self._write_recipe()
         manifest = self.read_json(MANIFEST)
         if manifest is None:
-            models = {"model": model_hashes(self.recipe), "assessors": assessor_hashes(self.recipe)}
-            inputs = {**models, "seeds": seed_hash(self.recipe)}
-            start: dict[str, Any] = {"versions": versions(), "machine": machine(), **inputs, "commands": []}
+            start: dict[str, Any] = {"versions": versions(), "machine": machine(), **self._hashes(), "commands": []}
             write_json(self.directory / MANIFEST, start)
+        elif accept:
+            old = load_recipe(str(self.directory / RECIPE))
+            write_json(self.directory / MANIFEST, accept_changes(self, old, manifest, self._hashes()))
         else:
             refuse_changed_inputs(manifest, self.recipe)
+        if accept:
+            # After all that follows from it, so that a kill in between is a change that was not accepted yet.
+            self._write_recipe()
         for iteration in self.iterations():
             for name in TABLES:
                 iteration.table(name).parts()
+
+    def _write_recipe(self) -> None:
+        write_atomic(self.directory / RECIPE, dump_recipe(self.recipe).encode())
+
+    def _hashes(self) -> dict[str, Any]:
+        models = {"model": model_hashes(self.recipe), "assessors": assessor_hashes(self.recipe)}
+        return {**models, "seeds": seed_hash(self.recipe)}
 
     def _must_own(self) -> None:
         if not self.writable:
@@ -267,17 +289,17 @@ def refuse_foreign(directory: Path) -> None:
         )
 
 
-def refuse_changed_recipe(directory: Path, recipe: Recipe) -> bool:
+def refuse_changed_recipe(directory: Path, recipe: Recipe, accept_changes: bool = False) -> bool:
     """Whether a run has begun there; raises UserError with the difference if it began with another recipe."""
     file = directory / RECIPE
     if not file.is_file():
         return False
-    lines = difference(load_recipe(str(file)), recipe)
+    lines = [] if accept_changes else difference(load_recipe(str(file)), recipe)
     if lines:
         raise UserError(
             str(directory),
             "was begun with other settings:\n" + "\n".join(f"  {line}" for line in lines) + "\n",
-            "Resume it with the same settings, or give another --dir.",
+            "Resume it with the same settings, accept the change with --accept-changes, or give another --dir.",
         )
     return True
 

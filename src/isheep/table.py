@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isheep.errors import StageError
+from isheep.files import DONE as DONE
 from isheep.files import read_json, set_aside, sha256_file, storable, sync, write_atomic, write_json
 from isheep.records import SCHEMAS
 
@@ -20,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-DONE = "done.json"
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 _UNREADABLE = (pa.ArrowException, OSError, ValueError)
 

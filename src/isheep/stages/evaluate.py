@@ -50,7 +50,7 @@ def evaluate(iteration: Iteration, recipe: Recipe, model: Model) -> None:
     for benchmark in missing:
         measured, items = measure(model, [benchmark], folder, settings.limit, recipe.seed)
         for task, rows in items.items():
-            write_atomic(iteration.path / FOLDER / f"{_file_name(task)}.jsonl", _json_lines(rows))
+            write_atomic(_items_file(iteration, task), _json_lines(rows))
         iteration.write_json(files[benchmark], measured)
     scores: Scores = {}
     for file in files.values():
@@ -100,15 +100,29 @@ def measure(
     return scores, {task: [_row(sample) for sample in rows] for task, rows in samples.items()}
 
 
+def read_items(iteration: Iteration, task: str) -> list[dict[str, Any]]:
+    """Item by item what a task of an iteration's evaluation asked, was answered and counted; empty if not written."""
+    file = _items_file(iteration, task)
+    lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.is_file() else []
+    return [json.loads(line) for line in lines]
+
+
+def _items_file(iteration: Iteration, task: str) -> Path:
+    return iteration.path / FOLDER / f"{_file_name(task)}.jsonl"
+
+
+def metric_name(metric: str, filter_: str) -> str:
+    """What scores.json calls a metric of a task's filter."""
+    return metric if filter_ == "none" else f"{metric},{filter_}"
+
+
 def _figures(samples: Sequence[Mapping[str, Any]], reported: Mapping[str, Any], seed: int) -> dict[str, Figure]:
     values: dict[tuple[str, str], list[Any]] = {}
     for sample in samples:
         for metric in sample["metrics"]:
             values.setdefault((metric, sample["filter"]), []).append(sample[metric])
     return {
-        metric if filter_ == "none" else f"{metric},{filter_}": _figure(
-            items, reported.get(f"{metric},{filter_}"), seed
-        )
+        metric_name(metric, filter_): _figure(items, reported.get(f"{metric},{filter_}"), seed)
         for (metric, filter_), items in values.items()
     }
 

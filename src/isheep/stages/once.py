@@ -1,0 +1,134 @@
+"""Where a stage begins: what it is made from is noted, and what another run of the sweep has made is not made again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec
+
+from isheep import drain
+from isheep.errors import UserError
+from isheep.files import read_json
+from isheep.inputs import NOTES, STAGES, changed, folder_of, inputs, key_of, outputs
+from isheep.lock import InUse, Lock
+from isheep.progress import CONSOLE
+from isheep.run import MANIFEST, RECIPE, Iteration, Run
+
+P = ParamSpec("P")
+
+SWEEP = "sweep.json"
+"""Lies in the directory of a sweep, whose runs are the directories beside it."""
+LOCKS = "locks"
+"""In the directory of a sweep, a lock file for each stage that was ever under way."""
+
+
+class Once:
+    """Does the stages of one run, each of them once among the runs of its sweep (a run alone has no others)."""
+
+    def __init__(self, run: Run) -> None:
+        manifest = run.read_json(MANIFEST) or {}
+        self._hashes: Mapping[str, Any] = {name: manifest.get(name) for name in ("model", "assessors", "seeds")}
+        self._run = run
+        above = run.directory.absolute().parent
+        self._sweep = above if (above / SWEEP).is_file() else None
+
+    def do(
+        self, stage: Callable[Concatenate[Iteration, P], None], iteration: Iteration, *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Calls `stage(iteration, ...)`, a room of the loop, unless another run of the sweep has its result to link.
+
+        Raises:
+            UserError: the stage was begun with other inputs (a file that a setting names was changed, say).
+        """
+        name = stage.__name__
+        found = inputs(name, iteration.number, self._run.recipe, self._hashes, self._run.directory)
+        note = _notes(iteration.path).get(name)
+        ended = _has_ended(name, iteration.number, self._run.directory, note)
+        if note is not None:
+            _refuse_changed(name, iteration, changed(note["inputs"], found, ended=ended))
+        if ended:
+            stage(iteration, *args, **kwargs)
+            return
+        key = key_of(found)
+        with self._alone(key, f"{name.capitalize()} {iteration.number}"):
+            origin, maker = self._made_by(name, iteration.number, key), None
+            if origin is not None:
+                maker = _maker(name, iteration.number, origin)
+                iteration.adopt(origin / folder_of(iteration.number), STAGES[name].makes)
+                _say(f"{name.capitalize()} {iteration.number}: as in {maker}")
+            note = {"key": key, "from": maker}
+            self._note(iteration, name, {**note, "inputs": found})
+            stage(iteration, *args, **kwargs)
+            made = outputs(name, iteration.number, self._run.directory)
+            self._note(iteration, name, {**note, "inputs": found, "outputs": made})
+
+    def _made_by(self, name: str, number: int, key: str) -> Path | None:
+        """Another run of the sweep in which the stage of this key has ended and is whole."""
+        for other in _runs_of(self._sweep) if self._sweep else ():
+            note = _notes(other / folder_of(number)).get(name)
+            if (
+                note is not None
+                and note["key"] == key
+                and other != self._run.directory.absolute()
+                and _has_ended(name, number, other, note)
+            ):
+                return other
+        return None
+
+    @contextmanager
+    def _alone(self, key: str, what: str) -> Iterator[None]:
+        """No other process of the sweep makes the stage of this key meanwhile: who comes second waits, then links."""
+        if self._sweep is None:
+            yield
+            return
+        file, told = self._sweep / LOCKS / key, False
+        file.parent.mkdir(exist_ok=True)
+        while True:
+            drain.stop_here()
+            try:
+                lock = Lock(file)
+                break
+            except InUse:
+                if not told:
+                    _say(f"{what}: another run of the sweep makes it, waiting")
+                    told = True
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _note(self, iteration: Iteration, name: str, note: Mapping[str, Any]) -> None:
+        iteration.write_json(NOTES, {**_notes(iteration.path), name: note})
+
+
+def _say(line: str) -> None:
+    CONSOLE.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _runs_of(sweep: Path) -> list[Path]:
+    return sorted(path.parent for path in sweep.glob(f"*/{RECIPE}"))
+
+
+def _notes(folder: Path) -> dict[str, Any]:
+    found = read_json(folder / NOTES, writable=False)
+    return found if isinstance(found, dict) else {}
+
+
+def _has_ended(name: str, number: int, directory: Path, note: Mapping[str, Any] | None) -> bool:
+    """Whether the stage ended, and what it made is still what it made then."""
+    return note is not None and note.get("outputs") == outputs(name, number, directory)
+
+
+def _maker(name: str, number: int, origin: Path) -> str:
+    """The run that made it, which need not be the run whose links are linked."""
+    return str(_notes(origin / folder_of(number))[name]["from"] or origin.name)
+
+
+def _refuse_changed(name: str, iteration: Iteration, differing: list[str]) -> None:
+    if differing:
+        raise UserError(
+            str(iteration.path),
+            f"its {name} was begun with other content of {', '.join(differing)}.",
+            "Put back what was there, accept the change with --accept-changes, or give another --dir.",
+        )
