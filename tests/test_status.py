@@ -103,7 +103,7 @@ def test_status_is_the_contracted_document(tmp_path: Path, recipe: Recipe) -> No
 
 
 def test_a_score_that_was_not_asked_for_is_not_unparsed(tmp_path: Path) -> None:
-    settings = {"model": {"path": str(tmp_path / "model")}, "assess": {"level": "quality"}}
+    settings: dict[str, Any] = {"model": {"path": str(tmp_path / "model")}}
     for level, unparsed in (("quality", 1), ("both", 1), ("following", 0), ("none", 0)):
         settings["assess"] = {"level": level}
         settings["select"] = {"filters": ["cap"]} if level == "none" else {}

@@ -9,7 +9,7 @@ import difflib
 import logging
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -78,22 +78,29 @@ def known_metrics(names: Sequence[str], folder: Path | None) -> tuple[dict[str, 
         UserError: a name that is no task, group or tag.
     """
     manager = _find(names, folder)
-    from lm_eval.api.registry import is_higher_better
-
     found: dict[str, bool] = {}
     complete = True
     for task in (member for name in names for member in _members(manager, name)):
-        config = manager.task_index[task].cfg or {}
-        metrics = [] if "group" in config else config.get("metric_list", [])
-        filters = [one["name"] for one in config.get("filter_list") or [{"name": "none"}]]
-        # A metric that is a function of the task's own has a name that only loading it tells.
-        named = [one for one in metrics if str(one["metric"]).isidentifier()]
-        complete &= bool(metrics) and len(named) == len(metrics)
-        for one in named:
-            higher = one.get("higher_is_better", is_higher_better(one["metric"]))
-            for filter_ in filters:
-                found[f"{task}/{one['metric']}{'' if filter_ == 'none' else f',{filter_}'}"] = higher is not False
+        metrics, all_of_them = metrics_in(manager.task_index[task].cfg or {})
+        found |= {f"{task}/{metric}": higher for metric, higher in metrics.items()}
+        complete &= all_of_them
     return found, complete
+
+
+def metrics_in(config: Mapping[str, Any]) -> tuple[dict[str, bool], bool]:
+    """The same of the content of one task file: metric, with the filter behind it where there is one."""
+    from lm_eval.api.registry import is_higher_better
+
+    metrics = [] if "group" in config else config.get("metric_list", [])
+    # A metric that is a function of the task's own has a name that only loading it tells.
+    named = [one for one in metrics if str(one["metric"]).isidentifier()]
+    filters = [one["name"] for one in config.get("filter_list") or [{"name": "none"}]]
+    found = {}
+    for one in named:
+        higher = one.get("higher_is_better", is_higher_better(one["metric"]))
+        for filter_ in filters:
+            found[f"{one['metric']}{'' if filter_ == 'none' else f',{filter_}'}"] = higher is not False
+    return found, bool(metrics) and len(named) == len(metrics)
 
 
 @contextmanager
