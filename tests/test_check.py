@@ -84,13 +84,14 @@ def test_a_sound_recipe_passes_with_what_was_looked_at_and_writes_nothing(
     findings = check(recipe, tmp_path / "runs" / "new")
     assert sorted(tmp_path.rglob("*")) == before
     assert [finding.what for finding in findings] == [
-        "training", "prompts", "rules", "seeds", "benchmarks", "directory", "model", "disk", "memory", "template",
-        "context",
+        "training", "prompts", "rules", "seeds", "benchmarks", "stop", "directory", "model", "disk", "memory",
+        "template", "context",
     ]  # fmt: skip
     assert found(findings, "training") == "at most 90 pairs, 12 steps of 16 in each iteration"
     assert found(findings, "rules") == "package:filters/english.yaml  4 to 150 words"
     assert found(findings, "seeds") == f"{tmp_path / 'seeds.jsonl'}  6 tasks"
     assert found(findings, "benchmarks") == "a, b"
+    assert found(findings, "stop") == "goes by the first metric of a; ends early after 2 iterations without a gain"
     assert found(findings, "directory") == f"{tmp_path / 'runs' / 'new'}  new"
     assert found(findings, "model") == f"{folder}  {read_checkpoint(folder).parameters:,} parameters"
     assert found(findings, "template") == "chatml  stops at <|endoftext|> (0), <|im_end|> (2), pads with <pad> (3)"
@@ -118,11 +119,11 @@ def test_the_check_starts_without_torch() -> None:
             ),
         ),
         (
-            ["select.random=[50, 9]"],
+            ["select.filters=[random, threshold]", "select.random=[50, 9]"],
             (
                 "train.held_out",
                 "0.1 of at most 9 pairs is none to evaluate on.",
-                "Give 0 to hold nothing out, or raise it, size, select.cap or select.random.",
+                "Give 0 to hold nothing out, or raise it or one of size, select.random.",
             ),
         ),
         (
@@ -148,14 +149,26 @@ def test_settings_that_are_wrong_together(make: Make, overrides: list[str], mess
 
 
 def test_settings_that_are_just_right_together(make: Make) -> None:
-    check(make("train.steps=20", "train.warmup_steps=19", "train.micro_batch_size=8", "select.random=10"))
+    check(
+        make(
+            "train.steps=20",
+            "train.warmup_steps=19",
+            "train.micro_batch_size=8",
+            "select.filters=[random]",
+            "select.random=10",
+        )
+    )
     check(make("size=1", "train.held_out=0", "respond.max_new_tokens=255"))
 
 
 def test_most_pairs_is_the_tightest_limit(make: Make) -> None:
     assert most_pairs(make()) == 100
     assert most_pairs(make("select.cap=60")) == 60
-    assert most_pairs(make("select.cap=60", "select.random=[70, 50]")) == 50
+    assert most_pairs(make("select.cap=60", "select.filters=[threshold]")) == 100
+    chosen = ["select.filters=[random, cap, density, top]", "select.cap=60", "select.random=[70, 50]"]
+    assert most_pairs(make(*chosen, "select.density.clusters=90", "select.top=90")) == 50
+    assert most_pairs(make(*chosen, "select.density.clusters=40", "select.top=90")) == 40
+    assert most_pairs(make(*chosen, "select.density.clusters=40", "select.top=30")) == 30
 
 
 def test_a_warm_up_longer_than_the_epochs_is_a_warning(make: Make) -> None:
