@@ -182,6 +182,23 @@ def test_template_that_refuses_a_turn_says_which(build_tokenizer: BuildTokenizer
         encoder.chat([{"role": "system", "content": "he"}, *HELLO])
 
 
+def test_without_a_template_it_stops_at_what_the_tokenizer_knows(build_tokenizer: BuildTokenizer) -> None:
+    """As another model that judges is loaded: asked in bare text, whatever template it carries."""
+    assert Encoder(build_tokenizer(), None).stop_ids == {END}
+    assert Encoder(build_tokenizer(template=TRIMMING), None).stop_ids == {TURN_END, END}
+    assert Encoder(build_tokenizer(template="{{ messages[0].content }}"), None).stop_ids == {END}
+    assert Encoder(build_tokenizer(template="{% for %}"), None).stop_ids == {END}
+    assert Encoder(build_tokenizer(begin=True), None).plain("he") == (BEGIN, HE)
+    with pytest.raises(UserError, match="names no end of text"):
+        Encoder(build_tokenizer(eos_token=None), None)
+
+
+def test_without_a_template_the_pad_may_be_the_end_of_text(build_tokenizer: BuildTokenizer) -> None:
+    only = build_tokenizer(specials=("<|endoftext|>",), pad_token=None)
+    assert Encoder(only, None).pad_id == END
+    assert Encoder(build_tokenizer(), None).pad_id == PAD
+
+
 def test_load_reads_a_folder_and_refuses_one_without_tokenizer(tiny_model: Path, tmp_path: Path) -> None:
     assert Encoder.load(tiny_model, "chatml").plain("hello") == (HE, LL, 83)
     with pytest.raises(UserError, match="holds no tokenizer"):

@@ -231,6 +231,8 @@ def _assessor(recipe: Recipe, checkpoint: Checkpoint, encoder: Encoder) -> Itera
         _refuse_unknown_architecture(checkpoint)
         encoder = Encoder.load(checkpoint.folder, None)
         _refuse_tokens_outside(checkpoint, encoder)
+    elif settings.assessor == "random" and settings.questions:
+        yield Finding("assessor", "random: the scores will mean nothing, which spoils the run on purpose", warning=True)
     refuse_no_room(recipe, checkpoint, encoder)
 
 
