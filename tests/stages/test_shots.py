@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
@@ -18,7 +17,7 @@ from isheep.models import Models
 from isheep.recipe import Recipe, parse_recipe
 from isheep.records import Assessment, Instruction, Response, SeedTask, Selection
 from isheep.run import Iteration, Run
-from isheep.stages.shots import Pool, Shot, clusters, gather_shots, perplexity
+from isheep.stages.shots import Pool, Shot, gather_shots
 
 SEEDS = [
     SeedTask(f"seed-{number}", f"Name {word}.", "he he" * (number % 3), "Owl", False)
@@ -134,12 +133,6 @@ def test_a_perplexity_that_could_not_be_told_counts_as_the_middle_one(make: Make
     assert alike["a"] / 2000 == pytest.approx(0.5, abs=0.05)
 
 
-def test_perplexity_of_scores() -> None:
-    assert perplexity(np.log(np.array([0.5, 0.125], dtype=np.float32))) == pytest.approx(4)
-    assert perplexity(np.array([], dtype=np.float32)) is None
-    assert perplexity(np.array([math.nan], dtype=np.float32)) is None
-
-
 def test_perplexities_are_the_models_own_and_kept(run: Run, make: Make, tiny_model: Path) -> None:
     recipe = make(shots_drawn="inverse_perplexity")
     pool_of(run, recipe)
@@ -182,12 +175,11 @@ def test_each_cluster_gives_one_shot(run: Run, make: Make) -> None:
     assert drawn(pool_of(run, make())) != lists
 
 
-def test_k_means_finds_the_groups() -> None:
-    rng = np.random.default_rng(0)
-    centres = np.repeat(np.eye(3, 8, dtype=np.float32) * 10, 20, axis=0)
-    labels = clusters(centres + rng.normal(scale=0.1, size=centres.shape).astype(np.float32), 3, seed=2**62)
-    assert [len(set(labels[start : start + 20])) for start in (0, 20, 40)] == [1, 1, 1]
-    assert len(set(labels)) == 3
+def test_a_task_without_a_cluster_only_fills_the_list(make: Make) -> None:
+    shots = [Shot("a", "A", "", cluster=0), Shot("b", "B", "", cluster=0), Shot("c", "C", ""), Shot("d", "D", "")]
+    lists = drawn(Pool(shots, make(shots_drawn="clusters", shots=2), 1))
+    assert all(len(set(ids)) == 2 and {"a", "b"} & set(ids) for ids in lists)
+    assert {id_ for ids in lists for id_ in ids} == {"a", "b", "c", "d"}
 
 
 def test_where_too_few_tasks_differ_others_fill_the_list(run: Run, make: Make) -> None:

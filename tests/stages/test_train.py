@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from isheep import drain
 from isheep.engines import Request
 from isheep.engines.transformers import TransformersEngine
-from isheep.errors import Interrupted, StageError
+from isheep.errors import Interrupted, StageError, UserError
 from isheep.recipe import Recipe, parse_recipe
 from isheep.run import Iteration, Run
 from isheep.stages.train import Example, read_examples, split, train, training_order
@@ -37,13 +40,16 @@ ROWS: list[dict[str, Any]] = [
 STEPS = 24
 
 
-def make_recipe(model: Path, seed: int = 0, dtype: str = "float32", **settings: Any) -> Recipe:
+def make_recipe(
+    model: Path, seed: int = 0, dtype: str = "float32", setting: str = "one_base", **settings: Any
+) -> Recipe:
     defaults = {"steps": STEPS, "batch_size": 4, "micro_batch_size": 2, "evaluate_every": 4, "learning_rate": 2e-2}
     return parse_recipe(
         {
             "model": {"path": str(model), "dtype": dtype},
             "train": {**defaults, "warmup_steps": 0, **settings},
             "engine": {"device": "cpu", "threads": 1},
+            "setting": setting,
             "seed": seed,
         },
         "test",
@@ -244,3 +250,89 @@ def test_loss_that_is_no_number_stops_the_run(tiny_model: Path, tmp_path: Path) 
 def test_half_precision_trains_too(tiny_model: Path, tmp_path: Path) -> None:
     _, summary = train_in(tmp_path / "run", make_recipe(tiny_model, dtype="bfloat16", steps=8))
     assert 0 < summary["loss"] < 6
+
+
+LEARNS: dict[str, Any] = {"steps": 8, "held_out": 0.0, "schedule": "constant"}
+RESTS: dict[str, Any] = {**LEARNS, "steps": 1, "learning_rate": 1e-12}
+"""So little is learned that an adapter stays what it was."""
+
+
+def train_on(run_directory: Path, first: Recipe, second: Recipe) -> tuple[dict[str, torch.Tensor], ...]:
+    """The adapters of two iterations, each trained with its recipe."""
+    encoder = Encoder.load(Path(first.model.path), "chatml")
+    with Run.create_or_resume(run_directory, first) as run:
+        one, two = run.iteration(1), run.iteration(2)
+        for iteration, earlier, recipe in ((one, [], first), (two, [one], second)):
+            if not iteration.training_set_path.exists():
+                iteration.write_training_set(ROWS)
+            train(iteration, earlier, recipe, encoder)
+        return tuple(load_file(iteration.adapter_path / "adapter_model.safetensors") for iteration in (one, two))
+
+
+@pytest.mark.parametrize(("setting", "start"), [("one_base", "base"), ("one_last", "iteration-1")])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_setting_says_what_the_training_begins_with(
+    tiny_model: Path, tmp_path: Path, setting: str, start: str, dtype: str
+) -> None:
+    first, second = (make_recipe(tiny_model, dtype=dtype, setting=setting, **settings) for settings in (LEARNS, RESTS))
+    one, two = train_on(tmp_path / "run", first, second)
+    assert one.keys() == two.keys()
+    assert {weights.dtype for weights in two.values()} == {torch.float32}
+    update = [name for name in one if "lora_B" in name]
+    assert max(float(one[name].abs().max()) for name in update) > 1e-2
+    went_on = all(torch.allclose(one[name], two[name], rtol=0, atol=1e-9) for name in one)
+    began_anew = all(float(two[name].abs().max()) < 1e-9 for name in update)
+    assert (went_on, began_anew) == (setting == "one_last", setting == "one_base")
+    folder = tmp_path / "run"
+    starts = [json.loads((folder / f"iteration-0{number}" / "train.json").read_text())["start"] for number in (1, 2)]
+    assert starts == ["base", start]
+
+
+def test_an_adapter_that_was_trained_on_loads_alone_on_the_base(tiny_model: Path, tmp_path: Path) -> None:
+    first, second = (make_recipe(tiny_model, setting="one_last", **settings) for settings in (LEARNS, RESTS))
+    train_on(tmp_path / "run", first, second)
+    folders = [tmp_path / "run" / f"iteration-0{number}" / "adapter" for number in (1, 2)]
+    configs = [json.loads((folder / "adapter_config.json").read_text()) for folder in folders]
+    assert configs[0] == configs[1]
+    encoder = Encoder.load(tiny_model, "chatml")
+    scores = []
+    with TransformersEngine(tiny_model, "float32", "cpu", 1, None, encoder.pad_id) as engine:
+        for adapter in (None, *folders):
+            engine.use(adapter)
+            scores.append(engine.score_sequences([encoder.chat(ROWS[0]["messages"][:1])])[0])
+    assert scores[2] == pytest.approx(scores[1], abs=1e-4)
+    assert scores[2] != pytest.approx(scores[0], abs=1e-2)
+
+
+def test_training_on_that_was_interrupted_ends_in_the_same_adapter(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = make_recipe(tiny_model, setting="one_last", steps=6)
+    _, undisturbed = train_on(tmp_path / "one", recipe, recipe)
+    with monkeypatch.context() as patch:
+        train_in(tmp_path / "two", recipe)
+        patch.setattr(drain, "_wanted", True)
+        with pytest.raises(Interrupted):
+            train_on(tmp_path / "two", recipe, recipe)
+    assert list((tmp_path / "two" / "iteration-02" / "checkpoints").glob("checkpoint-1"))
+    _, resumed = train_on(tmp_path / "two", recipe, recipe)
+    assert all(torch.equal(undisturbed[name], resumed[name]) for name in undisturbed)
+
+
+@pytest.mark.parametrize(("lora", "key"), [({"rank": 4}, "train.lora.rank"), ({"alpha": 32}, "train.lora.alpha")])
+def test_an_adapter_of_another_shape_is_not_trained_on(
+    tiny_model: Path, tmp_path: Path, lora: dict[str, int], key: str
+) -> None:
+    first, second = (make_recipe(tiny_model, setting="one_last", **RESTS, lora=shape) for shape in ({}, lora))
+    with pytest.raises(UserError, match="setting `one_last` trains the adapter") as caught:
+        train_on(tmp_path / "run", first, second)
+    assert caught.value.where == key
+
+
+def test_dropout_of_the_recipe_holds_while_training_on(tiny_model: Path, tmp_path: Path) -> None:
+    first, second = (
+        make_recipe(tiny_model, setting="one_last", **RESTS, lora={"dropout": share}) for share in (0.0, 0.5)
+    )
+    train_on(tmp_path / "run", first, second)
+    config = json.loads((tmp_path / "run" / "iteration-02" / "adapter" / "adapter_config.json").read_text())
+    assert (config["lora_dropout"], config["inference_mode"]) == (0.5, True)

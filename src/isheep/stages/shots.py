@@ -5,31 +5,25 @@ from __future__ import annotations
 import math
 import random
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from isheep import drain
+from isheep.filters.density import clusters
+from isheep.filters.perplexity import perplexity
 from isheep.joined import join
 from isheep.models import Model
-from isheep.progress import bar
 from isheep.prompts import bare, mark_in
 from isheep.recipe import Recipe
 from isheep.records import SeedTask
 from isheep.run import Iteration
 from isheep.seeding import derive_seed
-from isheep.stages.stream import parts
+from isheep.stages.stream import piecewise
 
 FILE = "shots.json"
 """In an iteration's folder: whom it drew from, and the figure by which it drew."""
-
-PIECE = 256
-"""Tasks that are scored or embedded between two looks at whether the user wants to stop."""
-
-Tokens = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +44,10 @@ class Pool:
     def __init__(self, shots: Sequence[Shot], recipe: Recipe, iteration: int) -> None:
         self._shots, self._recipe, self._iteration = shots, recipe, iteration
         self._likelihoods = _likelihoods(shots)
-        self._clusters: dict[int | None, list[Shot]] = {}
+        self._clusters: dict[int, list[Shot]] = {}
         for shot in shots:
-            self._clusters.setdefault(shot.cluster, []).append(shot)
+            if shot.cluster is not None:
+                self._clusters.setdefault(shot.cluster, []).append(shot)
 
     def draw(self, number: int) -> list[Shot]:
         """The shots of request `number`, no task twice; a pure function of run seed, iteration, number and figures."""
@@ -112,31 +107,6 @@ def weighted_sample(log_weights: Sequence[float], count: int, rng: random.Random
     return sorted(range(len(noisy)), key=lambda place: -noisy[place])[:count]
 
 
-def perplexity(log_probabilities: npt.NDArray[np.float32]) -> float | None:
-    """Exp of the mean negative log-probability of a text's tokens; None where there are none, or it is no number."""
-    if not len(log_probabilities):
-        return None
-    value = math.exp(min(-math.fsum(log_probabilities) / len(log_probabilities), 700.0))
-    return value if math.isfinite(value) else None
-
-
-def clusters(vectors: npt.NDArray[np.float32], count: int, seed: int) -> list[int]:
-    """The number of the cluster of each row, by k-means; fewer clusters than `count` where fewer rows differ.
-
-    Args:
-        vectors: [rows, width].
-        count: clusters wanted.
-        seed: of the starting centres. On one thread, since sums in another order would be other clusters.
-    """
-    from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
-
-    different = len(np.unique(vectors, axis=0))
-    means = KMeans(min(count, different), n_init=4, random_state=seed % 2**32)
-    with threadpool_limits(limits=1):
-        return [int(label) for label in means.fit_predict(vectors)]
-
-
 def _likelihoods(shots: Sequence[Shot]) -> list[float]:
     """Log of 1/perplexity of each; one whose perplexity could not be told counts as the middle one of the others."""
     known = [shot.perplexity for shot in shots if shot.perplexity is not None]
@@ -160,30 +130,18 @@ def _generated(earlier: Sequence[Iteration], most: int) -> list[Shot]:
 
 def _figures(shots: Sequence[Shot], iteration: int, recipe: Recipe, model: Model) -> list[dict[str, Any]]:
     """Rows of shots.json: the id of each task and what its draw needs."""
-    encode, limit = model.encoder.plain, model.engine.positions
-    texts = [encode(bare(shot.instruction, shot.input))[:limit] for shot in shots]
+    limit, what = model.engine.positions, f"Shots {iteration}"
+    texts = [model.encoder.plain(bare(shot.instruction, shot.input))[:limit] for shot in shots]
     rows: list[dict[str, Any]] = [{"id": shot.id} for shot in shots]
     match recipe.synthesize.shots_drawn:
         case "inverse_perplexity":
-            for row, scores in zip(rows, _piecewise(model.engine.score_sequences, texts, iteration), strict=True):
+            for row, scores in zip(rows, piecewise(what, model.engine.score_sequences, texts), strict=True):
                 row["perplexity"] = perplexity(scores)
         case "clusters":
+            vectors = piecewise(what, model.engine.embed, texts)
+            sound = [place for place, vector in enumerate(vectors) if np.isfinite(vector).all()]
             seed = derive_seed(recipe.seed, iteration, "shot clusters")
-            vectors = np.stack(_piecewise(model.engine.embed, texts, iteration))
-            labels = clusters(vectors, recipe.synthesize.shots, seed)
-            for row, label in zip(rows, labels, strict=True):
-                row["cluster"] = label
+            found = np.stack([vectors[place] for place in sound]) if sound else np.empty((0, 1), dtype=np.float32)
+            for place, number in zip(sound, clusters(found, recipe.synthesize.shots, seed), strict=True):
+                rows[place]["cluster"] = number
     return rows
-
-
-def _piecewise(
-    work: Callable[[Sequence[Tokens]], list[list[float]]], texts: Sequence[Tokens], iteration: int
-) -> list[npt.NDArray[np.float32]]:
-    """A float32 array for each text, some texts at a time: as lists of floats a large pool would fill the memory."""
-    done: list[npt.NDArray[np.float32]] = []
-    with bar(f"Shots {iteration}", len(texts)) as advance:
-        for piece in parts(texts, PIECE):
-            drain.stop_here()
-            done += [np.asarray(row, dtype=np.float32) for row in work(piece)]
-            advance(len(piece))
-    return done
