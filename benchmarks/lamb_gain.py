@@ -24,7 +24,7 @@ from isheep.status import status
 from isheep.tables import score
 
 METRIC = "prompt_level_strict_acc"
-SELECT_ALL = "select.threshold=null"
+SELECT_ALL = "select.threshold=0"
 
 
 def main() -> None:
@@ -64,7 +64,7 @@ def _control(name: str, main_run: Path) -> list[str]:
     recipe = Run.read(main_run).recipe
     settings: dict[str, list[str]] = {
         "no-filter": [SELECT_ALL],
-        "random": [SELECT_ALL, f"select.random={json.dumps(kept)}"],
+        "random": ["select.filters=[random]", f"select.random={json.dumps(kept)}"],
         "capped": [f"select.cap={kept[0]}"],
         "epochs": ["train.steps=null", "train.epochs=8"],
         "one-large": ["iterations=1", f"size={recipe.size * recipe.iterations}"],

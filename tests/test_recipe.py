@@ -97,7 +97,7 @@ def test_a_key_like_no_other_gets_the_list(file: Path) -> None:
         ("size=", "cannot be null.", f"{WHOLE}."),
         ("size={a: 1}", "is one setting, not a group of them.", f"{WHOLE}."),
         ("seed.x=3", "is one setting, not a group of them.", "Give a whole number of at least 0."),
-        ("select.threshold=10", "cannot be 10.", "Give a number of at least 0 and less than 10, or null."),
+        ("select.threshold=10", "cannot be 10.", "Give a number of at least -1 and less than 10."),
         ("novelty.limit=0", "cannot be 0.", "Give a number greater than 0 and at most 1."),
         ("train.learning_rate=no", "cannot be false.", "Give a number greater than 0."),
         ("train.learning_rate=.nan", "cannot be nan.", "Give a number greater than 0."),
@@ -160,13 +160,13 @@ def test_overrides_are_read_as_yaml_and_the_last_one_counts(file: Path) -> None:
     recipe = load_recipe(
         str(file),
         [
-            "size=5", "size=6", "train.learning_rate=5e-5", "select.threshold=null", "select.random=[3, 4]",
+            "size=5", "size=6", "train.learning_rate=5e-5", "select.threshold=0", "select.random=[3, 4]",
             " model.template =a=b", "evaluate.benchmarks=[x, y]",
         ],
     )  # fmt: skip
     assert recipe.size == 6
     assert recipe.train.learning_rate == 5e-5
-    assert recipe.select.threshold is None
+    assert recipe.select.threshold == 0
     assert recipe.select.random == [3, 4]
     assert recipe.select.cap == 7
     assert recipe.model.template == "a=b"
@@ -231,7 +231,7 @@ def groups(settings: BaseModel) -> Iterator[BaseModel]:
     "overrides",
     [
         [],
-        ["select.threshold=null", "select.random=[3, 4]", "train.learning_rate=1e-7", "evaluate.benchmarks=[a]"],
+        ["select.threshold=0", "select.random=[3, 4]", "train.learning_rate=1e-7", "evaluate.benchmarks=[a]"],
         ['model.path="1e5"', 'seeds.path="yes"', 'engine.device="007"', 'model.template=" é\\n"'],
     ],
 )
@@ -247,9 +247,9 @@ def test_a_recipe_written_out_reads_as_itself(file: Path, tmp_path: Path, overri
 
 
 def test_the_difference_of_two_recipes(file: Path) -> None:
-    old, new = load_recipe(str(file)), load_recipe(str(file), ["seed=4", "select.threshold=null", "train.lora.rank=4"])
-    assert difference(old, new) == ["select.threshold: 8.0 -> None", "train.lora.rank: 8 -> 4", "seed: 0 -> 4"]
-    assert difference(new, old) == ["select.threshold: None -> 8.0", "train.lora.rank: 4 -> 8", "seed: 4 -> 0"]
+    old, new = load_recipe(str(file)), load_recipe(str(file), ["seed=4", "select.threshold=0", "train.lora.rank=4"])
+    assert difference(old, new) == ["select.threshold: 8.0 -> 0.0", "train.lora.rank: 8 -> 4", "seed: 0 -> 4"]
+    assert difference(new, old) == ["select.threshold: 0.0 -> 8.0", "train.lora.rank: 4 -> 8", "seed: 4 -> 0"]
 
 
 def test_setting_names_are_the_leaves() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 
 from isheep.errors import UserError
 from isheep.filters import Drop
+from isheep.filters.rules import RULES as RULES_BY_NAME
 from isheep.filters.rules import Rules
-from isheep.recipe import locate
+from isheep.recipe import locate, parse_recipe
 
 ENGLISH = locate("package:filters/english.yaml")
 RULES = Rules.load(ENGLISH, min_words=4, max_words=150)
@@ -46,7 +48,12 @@ TASK = "Answer the question below."
         ("Name a fruit you like.", "x\nInstruction: y", "marker", 'holds the marker "Instruction:"'),
         ("Name a fruit. <NoInput> Then stop.", "", "marker", 'holds the marker "NoInput"'),
         ("Turn it into a plural.", "None.", "placeholder_input", "the input is a placeholder: 'None.'"),
-        ("Turn it into a plural.", "<No input>", "placeholder_input", "the input is a placeholder: '<No input>'"),
+        (
+            "Turn it into a plural.",
+            "<No input>",
+            "placeholder_input",
+            "the input is a placeholder: '<No input>'; holds the marker \"<No input>\"",
+        ),
         ("Turn it into a plural.", "N/A", "placeholder_input", "the input is a placeholder: 'N/A'"),
         ("Turn it into a plural.", "<a noun>", "placeholder_input", "the input is a placeholder: '<a noun>'"),
         (
@@ -105,6 +112,8 @@ def test_instruction_is_kept(instruction: str, given_input: str) -> None:
         (TASK, "", "Paris.\nOutput: Paris", "new_turn", 'opens a new turn with "Output:"'),
         (TASK, "", "Paris.\nInstruction: Name it.", "new_turn", 'opens a new turn with "Instruction:"'),
         (TASK, "", "Paris. <noinput>", "marker", 'holds the marker "noinput"'),
+        ("Answer it step by step.", "", "A. red\nB. blue\nC. green", "answer_choices", "lists the choices A, B, C"),
+        ("Put it more briefly.", "", "Paris.\nQuestion: why", "new_turn", 'opens a new turn with "Question:"'),
         (TASK, "", "Answer Choices: red, blue", "answer_choices", 'lists choices under "Answer Choices:"'),
         (TASK, "", "A. red\nB. blue\nC. green", "answer_choices", "lists the choices A, B, C"),
         (TASK, "", "It is (a) red, (b) blue or (c) green.", "answer_choices", "lists the choices A, B, C"),
@@ -155,6 +164,9 @@ def test_response_is_dropped(instruction: str, given_input: str, response: str, 
         (TASK, "", "Output: 2"),
         (TASK, "", "The user: a person. The system: a machine."),
         ("Write a dialogue between a user and a system.", "", "User: Hi\nSystem: Hello"),
+        ("Put it as a question and answer it.", "", "Question: Who fell?\nAnswer: Tom."),
+        ("Summarize a question and its answer.", "", "Question: Who fell?\nAnswer: Tom."),
+        ("Describe the stages of it.", "", "1. First\na) warm\nb) hot\nc) gone"),
         ("Translate it into Chinese.", "Beijing", "北京"),
         ("Give it in another language.", "Paris", "Париж"),
         ("Which letter comes next?", "ж, ю", "я"),
@@ -231,3 +243,108 @@ def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes | None, mess
         Rules.load(file, 4, 150)
     assert raised.value.where == str(file)
     assert message in raised.value.what
+
+
+def test_a_drop_names_the_first_rule_and_tells_every_reason() -> None:
+    dropped = RULES.instruction("- image https://a.example", "")
+    assert dropped == Drop(
+        "too_short",
+        '3 words, fewer than 4; names what is beyond a text model: "image"; starts with \'-\'; holds a URL: "https://"',
+    )
+    assert RULES.response(TASK, "", "Please provide the text.\nUser: 北京") == Drop(
+        "new_turn",
+        'opens a new turn with "User:"; asks the user: "Please provide the text"; holds \'北\' of the script CJK',
+    )
+
+
+BROKEN: dict[str, tuple[str, str, str | None]] = {
+    "too_short": ("Name fruits", "", None),
+    "too_long": ("word " * 151, "", None),
+    "beyond_text": ("Describe the image in words.", "", None),
+    "bad_start": ("- List four large rivers.", "", None),
+    "placeholder_input": ("Turn it into a plural.", "None", None),
+    "url": ("Summarize www.example.org in a line.", "", None),
+    "marker": ("Name a fruit. Input: none given", "", None),
+    "input_repeated": ("Translate the cat into French.", "the cat", None),
+    "empty_response": (TASK, "", " \n"),
+    "new_turn": (TASK, "", "Paris.\nUser: And Italy?"),
+    "answer_choices": (TASK, "", "A. red\nB. blue\nC. green"),
+    "asks_back": (TASK, "", "Please provide the text."),
+    "other_script": (TASK, "", "The capital is 北京."),
+}
+"""Rule -> an instruction, its input and (where the rule is about responses) a response that break it alone."""
+
+
+def _verdict(rules: Rules, rule: str) -> Drop | None:
+    instruction, given_input, response = BROKEN[rule]
+    if response is None:
+        return rules.instruction(instruction, given_input)
+    return rules.response(instruction, given_input, response)
+
+
+def test_every_rule_is_there() -> None:
+    assert set(BROKEN) == set(RULES_BY_NAME)
+
+
+@pytest.mark.parametrize("rule", BROKEN)
+def test_a_rule_can_be_switched_off(rule: str) -> None:
+    dropped = _verdict(RULES, rule)
+    assert dropped is not None
+    assert dropped.rule == rule
+    assert _verdict(Rules.load(ENGLISH, 4, 150, [rule]), rule) is None
+    others = [name for name in RULES_BY_NAME if name != rule]
+    assert _verdict(Rules.load(ENGLISH, 4, 150, others), rule) == dropped
+
+
+def test_the_marker_rule_is_off_for_responses_too() -> None:
+    assert RULES.response(TASK, "", "Paris. <noinput>") is not None
+    assert Rules.load(ENGLISH, 4, 150, ["marker"]).response(TASK, "", "Paris. <noinput>") is None
+
+
+def test_a_rule_switched_off_leaves_the_others_reasons() -> None:
+    rules = Rules.load(ENGLISH, 4, 150, ["too_short"])
+    assert rules.instruction("- image", "") == Drop(
+        "beyond_text", "names what is beyond a text model: \"image\"; starts with '-'"
+    )
+    assert rules.instruction("", "") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "mend"),
+    [
+        ("to_short", "Did you mean `too_short`?"),
+        ("not_novel", f"Rules are {', '.join(dict.fromkeys(RULES_BY_NAME))}."),
+    ],
+)
+def test_a_name_that_is_no_rule_is_refused(name: str, mend: str) -> None:
+    with pytest.raises(UserError) as raised:
+        Rules.load(ENGLISH, 4, 150, ["url", name])
+    assert (raised.value.where, raised.value.what, raised.value.mend) == (
+        "rules.off",
+        f"there is no rule `{name}`.",
+        mend,
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "off"),
+    [
+        ({}, set()),
+        ({"rules": {"off": ["url", "new_turn"]}}, {"url", "new_turn"}),
+        ({"select": {"threshold": 0}}, set()),
+        ({"select": {"threshold": -1}}, set(BROKEN)),
+        ({"select": {"threshold": -1, "filters": ["cap"]}}, set(BROKEN)),
+    ],
+)
+def test_the_recipe_says_which_rules_are_off(settings: dict[str, Any], off: set[str]) -> None:
+    rules = Rules.of(parse_recipe({"model": {"path": "m"}, **settings}, "test"))
+    assert {rule for rule in BROKEN if _verdict(rules, rule) is None} == off
+
+
+def test_the_recipe_gives_language_and_bounds(tmp_path: Path) -> None:
+    settings = {"language": str(_changed(tmp_path, beyond_text=["imagen"])), "min_words": 2, "max_words": 5}
+    rules = Rules.of(parse_recipe({"model": {"path": "m"}, "rules": settings}, "test"))
+    assert rules.instruction("Describe the image.", "") is None
+    dropped = rules.instruction("Describe esta imagen en detalle ahora.", "")
+    assert dropped is not None
+    assert dropped.reason == '6 words, more than 5; names what is beyond a text model: "imagen"'
