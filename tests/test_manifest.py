@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from isheep.manifest import machine, model_hashes, seed_hash, versions
+from isheep.manifest import assessor_hashes, machine, model_hashes, seed_hash, versions
 from isheep.recipe import Recipe, parse_recipe
 
 
@@ -31,6 +31,17 @@ def test_weights_tokenizer_and_configuration_are_hashed(tmp_path: Path) -> None:
 def test_what_is_not_there_has_no_hash(tmp_path: Path) -> None:
     assert model_hashes(recipe(tmp_path / "none")) == {}
     assert seed_hash(recipe(tmp_path / "none")) is None
+
+
+def test_an_assessor_is_hashed_where_it_is_a_model_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("abc")
+
+    def hashes(assessor: str) -> dict[str, dict[str, str]]:
+        entries = {"model": {"path": "m"}, "assess": {"assessor": assessor}}
+        return assessor_hashes(parse_recipe(entries, "test"))
+
+    assert hashes(str(tmp_path)) == {str(tmp_path): model_hashes(recipe(tmp_path))}
+    assert hashes("current") == hashes("base") == hashes("random") == {}
 
 
 def test_versions_are_of_the_installed_packages() -> None:

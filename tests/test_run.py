@@ -158,6 +158,22 @@ def test_a_changed_model_or_seed_file_is_refused(
     )
 
 
+def test_a_changed_assessor_is_refused(tmp_path: Path, directory: Path, recipe: Recipe) -> None:
+    judge = tmp_path / "judge"
+    judge.mkdir()
+    (judge / "model.safetensors").write_text("weights")
+    recipe = changed(recipe, assess={"assessor": str(judge)})
+    Run.create_or_resume(directory, recipe).release()
+    assert manifest(directory)["assessors"] == {
+        str(judge): {"model.safetensors": sha256_file(judge / "model.safetensors")}
+    }
+    Run.create_or_resume(directory, recipe).release()
+    (judge / "model.safetensors").write_text("others")
+    with pytest.raises(UserError) as caught:
+        Run.create_or_resume(directory, recipe)
+    assert (caught.value.where, caught.value.what) == (str(judge / "model.safetensors"), "changed since the run began.")
+
+
 def test_a_changed_readme_of_the_model_is_no_matter(tmp_path: Path, directory: Path, recipe: Recipe) -> None:
     Run.create_or_resume(directory, recipe).release()
     (tmp_path / "model" / "README.md").write_text("other")

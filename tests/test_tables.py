@@ -137,6 +137,18 @@ def test_score(value: dict[str, Any] | None, expected: str) -> None:
     assert score(value) == expected
 
 
+@pytest.mark.parametrize(
+    ("assessment", "line"),
+    [
+        (Assessment("a", None, 7.0, None, "7||", "base"), "following 7"),
+        (Assessment("a", None, 7.0, "", "7||", "base"), "quality could not tell (no answer), following 7"),
+        (Assessment("a", None, None, None, None, "none"), "not asked for"),
+    ],
+)
+def test_a_score_that_was_not_asked_for_is_not_told_as_unread(assessment: Assessment, line: str) -> None:
+    assert f"scores       {line}" in shown(record_view(Joined(MADE, assessment=assessment)))
+
+
 MADE = Instruction("01-000001-aa", 1, 1, "Say [bold]x[/bold].\x1b[31m\u202e", "an input", [], 0, "p")
 
 
@@ -157,6 +169,15 @@ def test_a_record_shows_all_that_is_known_and_no_escapes_or_markup() -> None:
         "outcome      dropped by threshold: quality 6 <= 8",
         "",
     ]
+
+
+def test_what_the_selection_computed_is_shown() -> None:
+    lines = shown(record_view(Joined(MADE, selection=Selection("a", True, None, None, 12.345, 3.5, 12345))))
+    assert "figures      perplexity of the response 12.35, perplexity of the pair 3.5, cluster 12345" in lines
+    lines = shown(record_view(Joined(MADE, selection=Selection("a", True, cluster=0))))
+    assert "figures      cluster 0" in lines
+    lines = shown(record_view(Joined(MADE, selection=Selection("a", True))))
+    assert not any(line.startswith("figures") for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def assessed(*scores: tuple[float | None, float | None]) -> list[Joined]:
     return [
         Joined(
             Instruction(str(index), 1, index, "Do it.", "", [], 0, "p"),
-            assessment=Assessment(str(index), quality, following, None, None, "current"),
+            assessment=Assessment(str(index), quality, following, "raw", "raw", "current"),
         )
         for index, (quality, following) in enumerate(scores)
     ]
@@ -78,6 +78,21 @@ def test_a_score_on_the_threshold_is_left_of_the_line_and_one_over_it_right() ->
     assert [bar.over for bar in following.bars] == [False, True, True, True]
     assert following.threshold == following.bars[1].x == quality.x_ticks[7].at
     assert quality.bars[1].x + quality.bar_width < following.bars[1].x
+
+
+def test_what_was_not_asked_for_has_no_histogram() -> None:
+    records = {
+        number: [Joined(Instruction("a", number, 0, "Do it.", "", [], 0, "p"), assessment=assessment)]
+        for number, assessment in enumerate(
+            [
+                Assessment("a", 5.0, None, "5", None, "base"),
+                Assessment("a", None, None, None, "odd", "base"),
+                Assessment("a", None, None, None, None, "none"),
+            ],
+            start=1,
+        )
+    }
+    assert [chart.title for chart in histograms(records, None)] == ["Iteration 1: quality", "Iteration 2: following"]
 
 
 def test_histograms_share_one_scale_and_leave_out_what_was_not_assessed() -> None:
