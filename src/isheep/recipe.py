@@ -255,7 +255,7 @@ class Recipe(Settings):
     """Instructions that survive the rules and novelty, per iteration."""
     setting: Literal["one_base", "one_last", "total_base", "direct"] = "one_base"
     """The iterative setting: an iteration's pairs train the base; they train the model before it; those of all
-    iterations so far train the base; or there is but one iteration, of `size`."""
+    iterations so far (each of at most `select.cap`) train the base; or there is but one iteration, of `size`."""
     synthesize: SynthesizeSettings = SynthesizeSettings()
     rules: RuleSettings = RuleSettings()
     novelty: NoveltySettings = NoveltySettings()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import statistics
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from isheep.filters.density import clusters
 from isheep.filters.perplexity import perplexity
@@ -98,20 +98,21 @@ def gather_shots(
     return Pool(known, recipe, iteration.number)
 
 
-def weighted_sample(log_weights: Sequence[float], count: int, rng: random.Random) -> list[int]:
+def weighted_sample(log_weights: npt.NDArray[np.float64], count: int, rng: random.Random) -> list[int]:
     """`count` different places: each draw takes one of those left with a probability proportional to its weight.
 
     Adding Gumbel noise to log weights and taking the highest is the same as drawing one after the other.
     """
-    noisy = [weight - math.log(rng.expovariate(1.0) or 1e-300) for weight in log_weights]
-    return sorted(range(len(noisy)), key=lambda place: -noisy[place])[:count]
+    uniform = np.fromiter((rng.random() for _ in log_weights), dtype=np.float64)
+    noise = -np.log(np.maximum(-np.log1p(-uniform), 1e-300))
+    return [int(place) for place in np.argsort(-(log_weights + noise), kind="stable")[:count]]
 
 
-def _likelihoods(shots: Sequence[Shot]) -> list[float]:
+def _likelihoods(shots: Sequence[Shot]) -> npt.NDArray[np.float64]:
     """Log of 1/perplexity of each; one whose perplexity could not be told counts as the middle one of the others."""
     known = [shot.perplexity for shot in shots if shot.perplexity is not None]
     middle = statistics.median(known) if known else 1.0
-    return [-math.log(middle if shot.perplexity is None else shot.perplexity) for shot in shots]
+    return -np.log([middle if shot.perplexity is None else shot.perplexity for shot in shots])
 
 
 def _generated(earlier: Sequence[Iteration], most: int) -> list[Shot]:
