@@ -88,7 +88,15 @@ class Selection:
     reason: str | None = None
     ppl_response: float | None = None
     ppl_pair: float | None = None
+    """Perplexities under the iteration's model, of the response given its prompt and of the whole pair."""
     cluster: int | None = None
+
+    @property
+    def figures(self) -> list[str]:
+        """What was computed of the pair, for people."""
+        told = {"the response": self.ppl_response, "the pair": self.ppl_pair}
+        found = [f"perplexity of {name} {value:.4g}" for name, value in told.items() if value is not None]
+        return found if self.cluster is None else [*found, f"cluster {self.cluster}"]
 
 
 @dataclass(frozen=True, slots=True)

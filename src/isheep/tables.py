@@ -78,6 +78,8 @@ def record_view(record: Joined) -> RenderableType:
         grid.add_row("response", Text(printable(response.response)).append(cut, style="dim"))
     if record.assessment is not None:
         grid.add_row("scores", _assessment(record.assessment))
+    if record.selection is not None and record.selection.figures:
+        grid.add_row("figures", Text(", ".join(record.selection.figures)))
     grid.add_row("outcome", _outcome(record))
     return Group(grid, Text())
 

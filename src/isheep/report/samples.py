@@ -68,7 +68,7 @@ def _shown(record: Joined) -> Shown:
         input=instruction.input,
         response=None if response is None else response.response,
         cut="" if response is None or response.finish_reason == "stop" else response.finish_reason,
-        scores=_scores(record.assessment),
+        scores=[*_scores(record.assessment), *(record.selection.figures if record.selection else [])],
         outcome="kept" if record.kept else f"dropped by {record.dropped_by or 'the selection'}",
         reason=record.reason or "",
     )
