@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from isheep.joined import Joined
 from isheep.recipe import Recipe, dump_recipe, parse_recipe
 from isheep.records import Assessment, Instruction, Response, Selection
 from isheep.report import write_report
+from isheep.report.samples import sample
+from isheep.report.sections import inputs
 from isheep.run import Run
 from isheep.seeding import derive_seed
 from isheep.status import status
@@ -273,6 +276,25 @@ def test_where_and_why_the_loop_stopped(filled: Callable[..., Run], recipe: Reci
     with Run.create_or_resume(run.directory, recipe) as owned:
         owned.finish({"best_iteration": 1, "stopped": {"iteration": 1, "why": "bench exact <b>gained</b> nothing."}})
     assert "The loop stopped after iteration 1 of 3: bench exact <b>gained</b> nothing." in report(run).text
+
+
+def test_the_files_of_another_assessor_are_told_with_its_folder() -> None:
+    manifest = {"model": {"config.json": "aa"}, "assessors": {"my/judge": {"config.json": "bb"}}, "seeds": "cc"}
+    rows = {row.label: row.cells[0].text for row in inputs(manifest).rows}
+    assert rows == {"config.json": "aa", "assessor my/judge: config.json": "bb", "seed file": "cc"}
+
+
+def test_a_sampled_record_shows_the_scores_that_were_asked_for() -> None:
+    records = [
+        Joined(
+            Instruction(f"i{index}", 1, index, "Do it.", "", [], 0, "p"),
+            assessment=Assessment(f"i{index}", quality, None, raw, None, "base"),
+            selection=Selection(f"i{index}", True),
+        )
+        for index, (quality, raw) in enumerate([(7.25, "7.25"), (None, "odd"), (None, None)])
+    ]
+    (drawn,) = sample(0, 1, records).parts
+    assert [shown.scores for shown in drawn.records] == [["quality 7.25"], ["quality could not tell ('odd')"], []]
 
 
 def test_the_page_is_written_anew(filled: Callable[..., Run]) -> None:
