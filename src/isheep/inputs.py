@@ -80,7 +80,7 @@ STAGES: dict[str, Stage] = {
         reads=(
             Reads("last", ("adapter",)),
             Reads("earlier", ("instructions",)),
-            Reads("earlier", SELECTED, when=lambda recipe: recipe.synthesize.shots_from == "mixed"),
+            Reads("earlier", TABLES_OF_PAIRS, when=lambda recipe: recipe.synthesize.shots_from == "mixed"),
         ),
         makes=("shots.json", "instructions"),
     ),
