@@ -19,6 +19,7 @@ import numpy as np
 
 from isheep.lamb.verify import examine
 from isheep.run import Run
+from isheep.stages.once import SWEEP
 from isheep.statistics import Interval, paired_bootstrap
 from isheep.status import status
 from isheep.tables import score
@@ -37,6 +38,9 @@ def main() -> None:
     parser.add_argument("--controls", nargs="*", default=["no-filter", "random", "capped", "epochs", "one-large"])
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="settings of every run")
     given = parser.parse_args()
+    given.dir.mkdir(parents=True, exist_ok=True)
+    # What a control has in common with its main run is made once: so runs share that lie beside a sweep.json.
+    (given.dir / SWEEP).touch()
     with ThreadPoolExecutor(given.jobs) as pool:
         main_runs = [
             pool.submit(_run, given.dir / f"main-{seed}", [f"seed={seed}", *given.settings]) for seed in given.seeds
