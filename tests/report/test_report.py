@@ -293,7 +293,7 @@ def test_a_sampled_record_shows_the_scores_that_were_asked_for() -> None:
         )
         for index, (quality, raw) in enumerate([(7.25, "7.25"), (None, "odd"), (None, None)])
     ]
-    (drawn,) = sample(0, 1, records).parts
+    drawn, _ = sample(0, 1, records).parts
     assert [shown.scores for shown in drawn.records] == [["quality 7.25"], ["quality could not tell ('odd')"], []]
 
 

@@ -21,10 +21,10 @@ HEALTH_NAMES = {
     "one_word_share": "kept responses of one word",
     "stop_share": "responses that stop by themselves",
     "unparsed_share": "assessments without a score",
-    "over_threshold_share": "pairs with both scores over the threshold",
+    "over_threshold_share": "pairs whose scores are over the threshold",
     "scores quality entropy": "entropy of the quality scores, bits",
     "scores following entropy": "entropy of the following scores, bits",
-    "scores lower entropy": "entropy of the lower of both, bits",
+    "scores lower entropy": "entropy of the lower score of a pair, bits",
 }
 TOLD_ELSEWHERE = {"made", "assessed", "unparsed", "over_threshold", "kept", "threshold", "drops", "alarms"}
 """Keys of the health document that the funnel, the histograms or the list of alarms show."""
