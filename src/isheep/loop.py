@@ -106,8 +106,8 @@ def align(run: Run, after_iteration: Callable[[Run], object]) -> None:
             do(evaluate, iteration, recipe, models.out_of(iteration))
             iteration.close()
             after_iteration(run)
-            rows = status(run)["iterations"][: number + 1]
-            if stop := stop_after(rows, recipe):
+            rows = status(run)["iterations"]
+            if stop := stop_after(rows[: number + 1], recipe):
                 break
     run.finish(summary(rows, recipe, stop))
 
