@@ -21,7 +21,11 @@ from isheep.check import check
 from isheep.errors import IsheepError, StageError, UserError
 from isheep.hub import is_hub_id, known_folder, model_folder
 from isheep.manifest import model_hashes
+from isheep.measure import measure_model
 from isheep.recipe import load_recipe
+from isheep.run import Run
+from isheep.stages.train import train
+from isheep.text import Encoder
 
 ID = "someone/some-model"
 COMMIT = "1" * 40
@@ -196,6 +200,24 @@ def test_a_recipe_with_a_hub_id_is_checked_and_hashed(hub: Hub) -> None:
     findings = {finding.what: finding.found for finding in check(recipe)}
     assert findings["model"].startswith(f"{ID}  ")
     assert set(model_hashes(recipe)) == {file.name for file in model_folder(ID).iterdir()}
+
+
+def test_a_hub_id_is_measured(hub: Hub) -> None:
+    words = ["evaluate.tasks=package:lamb/benchmark", "engine.device=cpu", "respond.max_new_tokens=8"]
+    found = measure_model(Path(ID), ["lamb"], 2, words)
+    assert found["lamb"]["prompt_level_strict_acc"]["n"] == 2
+
+
+def test_an_adapter_names_its_base_by_the_hub_id(hub: Hub, tmp_path: Path) -> None:
+    recipe = load_recipe("lamb", [f"model.path={ID}", "train.steps=1", "train.batch_size=1", "train.warmup_steps=0"])
+    messages = [{"role": "user", "content": "Say he."}, {"role": "assistant", "content": "he"}]
+    encoder = Encoder.load(model_folder(ID), "chatml")
+    with Run.create_or_resume(tmp_path / "run", recipe) as owned:
+        iteration = owned.iteration(1)
+        iteration.write_training_set([{"id": "1", "messages": messages}])
+        train(iteration, [], recipe, encoder)
+    config = json.loads((iteration.adapter_path / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == ID
 
 
 def test_a_model_that_the_hub_does_not_have(hub: Hub) -> None:

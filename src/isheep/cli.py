@@ -201,7 +201,7 @@ def main() -> NoReturn:
         app(standalone_mode=False)
     except IsheepError as error:
         _say(str(error))
-        if error.exit_code != 2:
+        if error.goes_on:
             _say("The same command goes on from here.")
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from isheep.errors import UserError
+from isheep.hub import is_hub_id
 from isheep.models import Model, Models
 from isheep.recipe import Recipe, locate, overridden, parse_recipe
 from isheep.run import RECIPE, Run
@@ -25,7 +26,7 @@ def measure_model(
     run, through the recipe's template.
 
     Args:
-        what: a model folder, an adapter folder, or a run directory.
+        what: a model folder, a hub id, an adapter folder, or a run directory.
         benchmarks: lm-eval tasks; those of the recipe unless given.
         limit: at most this many items of each.
         settings: `key=value` on the run's recipe, or on the paper's defaults.
@@ -41,7 +42,7 @@ def measure_model(
     elif (what / ADAPTER_CONFIG).is_file():
         base = json.loads((what / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
         recipe, number, adapter = _recipe_for(base, settings), 1, what
-    elif (what / "config.json").is_file():
+    elif (what / "config.json").is_file() or is_hub_id(str(what)):
         recipe, number, adapter = _recipe_for(str(what), settings), 0, None
     else:
         raise UserError(str(what), "holds no model, no adapter and no run.", "Give the folder of one of them.")

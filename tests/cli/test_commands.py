@@ -165,9 +165,18 @@ def test_eval_measures_a_run_and_a_bare_model(finished: Finished) -> None:
 
 
 def test_recipes_show_and_check_on_what_ships() -> None:
-    assert "lamb" in isheep("recipes").stdout
-    shown = isheep("show", "lamb", "seed=7")
+    listed = isheep("recipes").stdout.splitlines()
+    assert listed[0] == "recipes: isheep run NAME --dir DIR"
+    assert listed[1].split(maxsplit=1) == ["lamb", "the embedded base model aligns itself, in minutes"]
+    assert "ablations, over any recipe: isheep run lamb NAME --dir DIR" in listed
+    assert all(len(line) <= 100 for line in listed)
+    shown = isheep("show", "lamb", "ablations/threshold-4", "baselines/self-instruct", "seed=7")
     assert "seed: 7" in shown.stdout
+    assert "package:lamb/model" in shown.stdout
+    assert "level: none" in shown.stdout
+    assert "extends" not in isheep("show", "qwen1.5-7b").stdout
+    assert "path: Qwen/Qwen1.5-7B" in isheep("show", "qwen1.5-7b").stdout
+    assert isheep("show", "ablations/threshold-4").returncode == 2
     checked = isheep("check", "lamb")
     assert checked.returncode == 0, checked.stderr
     assert checked.stdout.splitlines()[-1] == "ready to run"

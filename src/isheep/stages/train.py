@@ -12,6 +12,7 @@ from pathlib import Path
 from shutil import copyfile, rmtree
 
 from isheep.errors import StageError
+from isheep.hub import is_hub_id
 from isheep.recipe import Recipe
 from isheep.run import Iteration
 from isheep.seeding import derive_seed
@@ -81,7 +82,7 @@ def train(iteration: Iteration, earlier: Sequence[Iteration], recipe: Recipe, en
         },
     )
     with iteration.new_adapter() as folder:
-        _copy_adapter(outcome.checkpoint, folder)
+        _copy_adapter(outcome.checkpoint, folder, recipe.model.path)
     rmtree(checkpoints)
 
 
@@ -142,10 +143,13 @@ def training_order(lengths: Sequence[int], steps: int, batch_size: int, seed: in
     return order
 
 
-def _copy_adapter(checkpoint: Path, folder: Path) -> None:
+def _copy_adapter(checkpoint: Path, folder: Path, base: str) -> None:
     """The weights and their configuration, whose sets PEFT writes in another order each time."""
     copyfile(checkpoint / "adapter_model.safetensors", folder / "adapter_model.safetensors")
     config = json.loads((checkpoint / "adapter_config.json").read_text(encoding="utf-8"))
     config["target_modules"].sort()
+    if is_hub_id(base):
+        # PEFT writes where the model lay in the hub's cache, which is elsewhere on other machines.
+        config["base_model_name_or_path"] = base
     text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
     (folder / "adapter_config.json").write_text(text + "\n", encoding="utf-8")

@@ -20,7 +20,7 @@ from isheep import drain
 from isheep.engines.loading import load_model, pick_device
 from isheep.errors import StageError, UserError
 from isheep.files import sync, write_atomic
-from isheep.hub import is_hub_id, model_folder
+from isheep.hub import model_folder
 from isheep.progress import bar
 from isheep.recipe import LoraSettings, Recipe
 from isheep.stages.train import Example
@@ -90,11 +90,7 @@ class Training:
         device = pick_device(self._recipe.engine.device)
         if self._recipe.engine.threads is not None:
             torch.set_num_threads(self._recipe.engine.threads)
-        path = self._recipe.model.path
-        model = load_model(model_folder(path), self._recipe.model.dtype, device)
-        if is_hub_id(path):
-            # The adapter names its base by this, and the hub's cache lies elsewhere on other machines.
-            model.name_or_path = path
+        model = load_model(model_folder(self._recipe.model.path), self._recipe.model.dtype, device)
         big = sum(parameter.numel() for parameter in model.parameters()) >= CHECKPOINTING_FROM
         settings = self._recipe.train.lora
         adapter = LoraConfig(
