@@ -7,6 +7,8 @@ class IsheepError(Exception):
     """Base of every error that the command line turns into one message and an exit code."""
 
     exit_code = 3
+    goes_on = True
+    """Whether the same command, given again, goes on from where it stopped."""
 
 
 class UserError(IsheepError):
@@ -19,6 +21,7 @@ class UserError(IsheepError):
     """
 
     exit_code = 2
+    goes_on = False
 
     def __init__(self, where: str, what: str, mend: str) -> None:
         super().__init__(f"{where}: {what} {mend}")
@@ -31,6 +34,12 @@ class StageError(IsheepError):
     """A failure during the run that the same command continues from."""
 
     exit_code = 3
+
+
+class NothingKept(StageError):
+    """The filters left no pair to train on: the run goes on once a setting is changed and the change accepted."""
+
+    goes_on = False
 
 
 class Interrupted(IsheepError):

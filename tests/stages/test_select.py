@@ -15,7 +15,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from isheep import drain
-from isheep.errors import Interrupted, StageError
+from isheep.errors import Interrupted, NothingKept
 from isheep.filters.perplexity import FIELDS
 from isheep.models import Model, Models
 from isheep.recipe import Recipe, parse_recipe
@@ -341,7 +341,7 @@ def test_filters_that_keep_nothing_stop_with_the_reasons_counted(filled: Filled,
     iteration, made = filled(1), recipe(tiny_model, threshold=9.5)
     with Models(made) as models:
         for _ in range(2):
-            with pytest.raises(StageError) as caught:
+            with pytest.raises(NothingKept) as caught:
                 select(iteration, made, models.base)
             assert caught.value.exit_code == 3
             assert str(caught.value) == (

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from isheep.errors import StageError
+from isheep.errors import NothingKept
 from isheep.filters import Drop, together
 from isheep.filters.density import clusters, likeliest_of_each, one_of_each
 from isheep.filters.perplexity import FIELDS, Perplexities, greatest, unlikely, untold
@@ -38,7 +38,7 @@ def select(iteration: Iteration, recipe: Recipe, model: Model) -> None:
     for them, and again after an interruption.
 
     Raises:
-        StageError: nothing was kept; the reasons are counted.
+        NothingKept: the reasons are counted.
         Interrupted: the user asked to stop while the model was at work.
     """
     table = iteration.table("selection")
@@ -49,7 +49,7 @@ def select(iteration: Iteration, recipe: Recipe, model: Model) -> None:
         table.close()
     rows = table.rows()
     if not any(row.kept for row in rows):
-        raise StageError(nothing_kept(iteration.number, rows))
+        raise NothingKept(nothing_kept(iteration.number, rows))
 
 
 def nothing_kept(iteration: int, rows: Iterable[Selection]) -> str:
