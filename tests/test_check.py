@@ -376,7 +376,7 @@ def test_a_run_of_another_recipe(make: Make, tmp_path: Path) -> None:
     assert refusal(make("seed=4", "train.lora.rank=4"), directory) == (
         str(directory),
         "was begun with other settings:\n  train.lora.rank: 8 -> 4\n  seed: 0 -> 4\n",
-        "Resume it with the same settings, or give another --dir.",
+        "Resume it with the same settings, accept the change with --accept-changes, or give another --dir.",
     )
     assert {path.name: path.stat().st_mtime_ns for path in directory.iterdir()} == before
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isheep.errors import StageError
-from isheep.files import read_json, set_aside, sha256_file, storable, write_atomic, write_json
+from isheep.files import fingerprint, link, read_json, set_aside, sha256_file, storable, write_atomic, write_json
 
 
 @pytest.mark.parametrize(
@@ -96,3 +96,63 @@ def test_sha256_file(tmp_path: Path) -> None:
 def test_the_file_is_valid_json_for_any_reader(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", (1, "x"))
     assert json.loads((tmp_path / "a.json").read_bytes()) == [1, "x"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "folder"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a", "deep/b"):
+        (folder / name).write_text(name)
+    return folder
+
+
+def test_the_fingerprint_of_a_file_is_its_hash(tmp_path: Path) -> None:
+    assert fingerprint(tmp_path / "a") is None
+    (tmp_path / "a").write_text("text")
+    assert fingerprint(tmp_path / "a") == sha256_file(tmp_path / "a")
+    (tmp_path / "a").write_text("longer text")
+    assert fingerprint(tmp_path / "a") == sha256_file(tmp_path / "a")
+
+
+def test_the_fingerprint_of_a_folder_is_of_names_and_content(tmp_path: Path, folder: Path) -> None:
+    before = fingerprint(folder)
+    assert before is not None
+    folder.rename(tmp_path / "elsewhere")
+    assert fingerprint(tmp_path / "elsewhere") == before
+    (tmp_path / "elsewhere" / "a").rename(tmp_path / "elsewhere" / "c")
+    assert fingerprint(tmp_path / "elsewhere") != before
+
+
+@pytest.mark.parametrize("name", ["done.json", "a.tmp", "a.broken", "a.broken-2", "deep/c.pyc"])
+def test_what_is_no_content_has_no_part_in_a_fingerprint(folder: Path, name: str) -> None:
+    before = fingerprint(folder)
+    (folder / name).write_text("x")
+    assert fingerprint(folder) == before
+    (folder / "more").write_text("x")
+    assert fingerprint(folder) != before
+
+
+def test_a_link_is_the_same_file_in_the_place_of_what_was_there(tmp_path: Path, folder: Path) -> None:
+    target = tmp_path / "other" / "place"
+    target.mkdir(parents=True)
+    (target / "old").write_text("x")
+    (folder / "cut.tmp").write_text("x")
+    link(folder, target)
+    assert {path.relative_to(target).as_posix() for path in target.rglob("*")} == {"a", "deep", "deep/b"}
+    assert (target / "deep" / "b").samefile(folder / "deep" / "b")
+    link(folder / "a", target)
+    assert target.samefile(folder / "a")
+    assert [path.name for path in target.parent.iterdir()] == ["place"]
+
+
+def test_what_is_written_over_a_link_leaves_the_other_as_it_was(tmp_path: Path, folder: Path) -> None:
+    link(folder, tmp_path / "linked")
+    write_atomic(tmp_path / "linked" / "a", b"new")
+    assert (folder / "a").read_text() == "a"
+
+
+def test_a_link_that_cannot_be_made_is_named(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(StageError, match="cannot be written"):
+        link(folder, tmp_path / "file" / "below")

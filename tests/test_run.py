@@ -92,7 +92,7 @@ def test_a_changed_recipe_is_refused_with_the_difference(directory: Path, recipe
         Run.create_or_resume(directory, other)
     assert str(caught.value) == (
         f"{directory}: was begun with other settings:\n  select.threshold: 8.0 -> 7.0\n  seed: 0 -> 4\n"
-        " Resume it with the same settings, or give another --dir."
+        " Resume it with the same settings, accept the change with --accept-changes, or give another --dir."
     )
     assert caught.value.exit_code == 2
     with Run.create_or_resume(directory, recipe) as run:
@@ -154,7 +154,8 @@ def test_a_changed_model_or_seed_file_is_refused(
     with pytest.raises(UserError) as caught:
         Run.create_or_resume(directory, recipe)
     assert str(caught.value) == (
-        f"{tmp_path / name}: {what} since the run began. Put the old file back, or start a new run with another --dir."
+        f"{tmp_path / name}: {what} since the run began. Put the old file back, accept the change with "
+        "--accept-changes, or start a new run with another --dir."
     )
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isheep import statistics
-from isheep.statistics import Interval, auroc, mean_interval, paired_bootstrap, wilson
+from isheep.statistics import Interval, auroc, mean_interval, mean_over_runs, paired_bootstrap, wilson
 
 SCORES = st.lists(st.integers(1, 4), max_size=8)
 
@@ -120,3 +120,50 @@ def test_auroc_counts_every_pair(positives: list[int], negatives: list[int]) -> 
     wins = sum((p > n) + (p == n) / 2 for p in positives for n in negatives)
     pairs = len(positives) * len(negatives)
     assert auroc(positives, negatives) == (wins / pairs if pairs else None)
+
+
+def test_over_runs_that_agree_only_the_items_count() -> None:
+    values = [float(n % 4 == 0) for n in range(400)]
+    interval = mean_over_runs([values, values, values])
+    assert interval.value == 0.25
+    assert interval.n == 1200
+    assert interval.low is not None
+    half = 1.965927 * math.sqrt(0.25 * 0.75 / 399)
+    assert interval.value - interval.low == pytest.approx(half, rel=1e-5)
+
+
+def test_over_items_that_agree_it_is_student_s_interval_over_runs() -> None:
+    interval = mean_over_runs([[1.0] * 50, [2.0] * 50, [6.0] * 50])
+    # Mean 3, standard deviation of the runs the square root of 7, two degrees of freedom.
+    assert interval.value == 3
+    assert interval.low == pytest.approx(3 - 4.302653 * math.sqrt(7 / 3), rel=1e-6)
+    assert interval.high == pytest.approx(3 + 4.302653 * math.sqrt(7 / 3), rel=1e-6)
+
+
+@pytest.mark.parametrize(("of_runs", "of_items", "rest"), [(0.0, 0.0, 0.5), (0.0, 0.5, 0.3), (0.05, 0.1, 0.3)])
+@pytest.mark.parametrize("runs", [3, 5])
+def test_over_few_runs_the_interval_holds_the_truth_as_often_as_it_says(
+    runs: int, of_runs: float, of_items: float, rest: float
+) -> None:
+    generator = np.random.default_rng(0)
+    held, trials, items = 0, 400, 100
+    for _ in range(trials):
+        table = (
+            generator.normal(0, of_runs, (runs, 1))
+            + generator.normal(0, of_items, (1, items))
+            + generator.normal(0, rest, (runs, items))
+        )
+        interval = mean_over_runs(table.tolist())
+        assert interval.low is not None
+        assert interval.high is not None
+        held += interval.low <= 0 <= interval.high
+    assert held / trials >= 0.91
+
+
+def test_over_runs_the_edges() -> None:
+    assert mean_over_runs([[], []]) == Interval(None, None, None, 0)
+    assert mean_over_runs([[1.0], [3.0]]) == Interval(2.0, None, None, 2)
+    assert mean_over_runs([[1.0, 1.0], [1.0, 1.0]]) == Interval(1.0, 1.0, 1.0, 4)
+    for wrong in ([], [[1.0, 2.0]], [[1.0], [1.0, 2.0]]):
+        with pytest.raises(ValueError, match="not several runs on the same items"):
+            mean_over_runs(wrong)

@@ -110,8 +110,9 @@ def _set_aside(directory: Path, touched: list[Touched]) -> Path:
                 place = aside / file
                 place.parent.mkdir(parents=True, exist_ok=True)
                 (directory / file).rename(place)
+                sync(place.parent)
+                sync(folder)
         _move_note(folder, aside / folder.name, stage.name)
-        sync(folder)
     return aside
 
 
@@ -121,6 +122,10 @@ def _move_note(folder: Path, aside: Path, name: str) -> None:
         moved = read_json(aside / NOTES, writable=False) or {}
         write_json(aside / NOTES, {name: notes.pop(name), **moved})
         write_json(folder / NOTES, notes)
+    if not notes:
+        (folder / NOTES).unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def _say(lines: list[str], touched: list[Touched], folder: Path | None) -> None:

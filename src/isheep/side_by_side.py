@@ -90,7 +90,7 @@ def _differences(differences: Sequence[Mapping[str, Any]]) -> RenderableType:
             lines.append(f"cannot be told apart: {'; '.join(alike)}")
         grid.add_row(printable(f"{benchmark}, iteration {number}"), Text("\n".join(map(printable, lines))))
     told = sum(one["beyond_noise"] is not None for one in differences)
-    chance = f"Each interval is one of 95%: of {told} comparisons of equals some {told * 0.05:.1f} look beyond noise."
+    chance = f"Intervals are of 95%: of equals one comparison in 20 looks beyond noise, and {told} were made."
     return Group(grid, Text(f"\n{chance}" if told > 1 else "", style="dim"))
 
 

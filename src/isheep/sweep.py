@@ -110,9 +110,10 @@ def grid(names: Sequence[str], settings: Sequence[str], over: Sequence[str], see
             raise UserError(f"--over {key}", f"is given {count} times{either}.", "Give all its values at once.")
     keys = [key for key, _ in axes]
     combinations = list(itertools.product(*(values for _, values in axes)))
+    overrides = [[*settings, *map(_override, keys, values)] for values in combinations]
     cells = [
-        Cell(name, load_recipe(list(names), [*settings, *map(_override, keys, values)]))
-        for name, values in zip(_names(keys, combinations), combinations, strict=True)
+        Cell(name, load_recipe(list(names), words))
+        for name, words in zip(_names(keys, combinations), overrides, strict=True)
     ]
     for one, other in itertools.combinations(cells, 2):
         if one.recipe == other.recipe:
