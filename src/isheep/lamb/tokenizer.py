@@ -16,7 +16,9 @@ from isheep.recipe import locate
 _WORD = r"10(?!\d)|\d| ?[A-Za-z]+|\|\||\n+| ?[^\sA-Za-z0-9]| "
 """Where text is cut before whole words are looked up: ten is one token (a score), other digits stand alone."""
 
-_EXPLANATIONS = "||Right. ||Wrong answer, right is ||Wrong form, ||Unclear task. ||No answer. You are a helpful assistant."
+_EXPLANATIONS = (
+    "||Right. ||Wrong answer, right is ||Wrong form, ||Unclear task. ||No answer. You are a helpful assistant."
+)
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
