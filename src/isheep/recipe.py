@@ -225,7 +225,7 @@ class StopSettings(Settings):
     """When the loop ends before its last iteration (paper section 4.3: when the benchmark stagnates or falls)."""
 
     metric: str | None = None
-    """`BENCHMARK/METRIC`, by which the loop stops and the best iteration is named; None: the first benchmark's first."""
+    """`BENCHMARK/METRIC`, by which the loop stops and the best iteration is named; None: the first of all."""
     patience: Count | None = 2
     """Stop after so many measured iterations in a row without a gain over the best before them; None: never. The paper
     names no number; two, since a single measurement without a gain is too often noise."""
