@@ -39,7 +39,8 @@ class Muon(torch.optim.Optimizer):
         if "mean" not in state:
             state["mean"] = torch.zeros_like(matrix)
         mean: torch.Tensor = state["mean"].lerp_(matrix.grad, 1 - momentum)
-        return matrix.grad.lerp(mean, momentum)
+        ahead: torch.Tensor = matrix.grad.lerp(mean, momentum)
+        return ahead
 
 
 def orthogonal(matrices: torch.Tensor, rounds: int = 5) -> torch.Tensor:
