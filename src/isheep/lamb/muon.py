@@ -39,14 +39,13 @@ class Muon(torch.optim.Optimizer):
         if "mean" not in state:
             state["mean"] = torch.zeros_like(matrix)
         mean: torch.Tensor = state["mean"].lerp_(matrix.grad, 1 - momentum)
-        ahead: torch.Tensor = matrix.grad.lerp(mean, momentum)
-        return ahead
+        return matrix.grad.lerp(mean, momentum)
 
 
 def orthogonal(matrices: torch.Tensor, rounds: int = 5) -> torch.Tensor:
     """The nearest matrices with all singular values near 1 (from .5 to 1.5), [n, rows, columns]."""
     tall = matrices.shape[-2] > matrices.shape[-1]
-    found = matrices.mT if tall else matrices
+    found: torch.Tensor = matrices.mT if tall else matrices
     found = found / found.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-7)
     for _ in range(rounds):
         gram = found @ found.mT
