@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isheep import statistics
-from isheep.statistics import Interval, auroc, mean_interval, mean_over_runs, paired_bootstrap, wilson
+from isheep.statistics import Interval, auroc, mean_interval, mean_over_runs, paired_bootstrap, student, wilson
 
 SCORES = st.lists(st.integers(1, 4), max_size=8)
 
@@ -106,6 +106,16 @@ def test_paired_bootstrap_of_shares() -> None:
 def test_paired_bootstrap_refuses_other_lengths() -> None:
     with pytest.raises(ValueError, match="1 values before, 2 after: they are not pairs"):
         paired_bootstrap([1], [1, 2], seed=0)
+
+
+def test_student() -> None:
+    # By hand: mean 2, deviation 1, and 4.302653 is the 97.5% point for two degrees of freedom.
+    found = student([1.0, 2.0, 3.0])
+    assert (found.value, found.n) == (2.0, 3)
+    assert found.low == pytest.approx(2 - 4.302653 / math.sqrt(3), abs=1e-6)
+    assert found.high == pytest.approx(2 + 4.302653 / math.sqrt(3), abs=1e-6)
+    assert student([0.5]) == Interval(0.5, None, None, 1)
+    assert student([]) == Interval(None, None, None, 0)
 
 
 def test_auroc() -> None:

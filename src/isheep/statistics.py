@@ -99,6 +99,21 @@ def mean_over_runs(values: Sequence[Sequence[float]]) -> Interval:
     return Interval(mean, mean - half, mean + half, table.size)
 
 
+def student(values: Sequence[float]) -> Interval:
+    """The mean of independent figures, one of each run say, with Student's interval; none of a single one.
+
+    For figures that no items lie under which the runs have in common; else see `mean_over_runs`.
+    """
+    if len(values) < 2:
+        return Interval(values[0] if values else None, None, None, len(values))
+    from scipy.special import stdtrit
+
+    table = np.asarray(values, dtype=np.float64)
+    mean, error = float(table.mean()), float(table.std(ddof=1)) / math.sqrt(len(values))
+    half = float(stdtrit(len(values) - 1, 1 - _TAILS[0])) * error
+    return Interval(mean, mean - half, mean + half, len(values))
+
+
 def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float | None:
     """How often a positive scores above a negative, a tie counting one half; None where either is empty."""
     if not len(positives) or not len(negatives):
