@@ -264,7 +264,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
         directory = above / name.replace("/", "-")
         if not directory.is_dir():
             words = ["lamb", name]
-            size = load_recipe(words).size // 5000 or 24
+            size = load_recipe(words).size // 2500 or 24
             more = [*SHORTER.get(name, []), *STRICT.get(name, [])]
             if name != MEASURED:
                 more += ["evaluate.benchmarks=[]", "evaluate.tasks=null"]
@@ -302,7 +302,7 @@ def responses(found: Run) -> dict[str, str]:
 def test_an_ablation_runs_on_lamb(name: str, ran: Ran) -> None:
     found = ran(name)
     passed = [row for row in of(found).table("instructions").rows() if row.dropped_by is None]
-    assert len(passed) == found.recipe.size == (load_recipe(["lamb", name]).size // 5000 or 24)
+    assert len(passed) == found.recipe.size == (load_recipe(["lamb", name]).size // 2500 or 24)
     assert len(scores(found)) == len(selected(found)) > 0
     if kept(found):
         assert found.state() == "finished"
