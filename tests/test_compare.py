@@ -120,6 +120,15 @@ def test_a_difference_within_noise_is_said_to_be_one(make_run: MakeRun) -> None:
     assert "cannot be told apart" in entry["words"]
 
 
+@pytest.mark.parametrize(("gained", "beyond"), [(5, False), (6, True)])
+def test_a_handful_of_items_is_within_noise(make_run: MakeRun, gained: int, beyond: bool) -> None:
+    other = [1.0 if place < gained else 0.0 for place in range(200)]
+    runs = [make_run("one", [BASE, [0.0] * 200], "size=5"), make_run("two", [BASE, other], "size=6")]
+    (entry,) = compare(runs)["differences"]
+    assert entry["low"] > 0
+    assert entry["beyond_noise"] is beyond
+
+
 def test_every_two_are_compared_in_every_iteration_that_both_have(make_run: MakeRun) -> None:
     runs = [make_run(f"r{n}", [BASE] + [LOW] * n, f"size={n}") for n in (1, 2, 3)]
     found = [(entry["iteration"], *entry["runs"]) for entry in compare(runs)["differences"]]

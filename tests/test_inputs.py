@@ -11,7 +11,19 @@ import pytest
 from pydantic import BaseModel
 
 import isheep
-from isheep.inputs import HASHED_AT_START, HOW, PATHS, STAGES, changed, files_made, files_read, inputs, key_of
+from isheep.filters.rules import Rules
+from isheep.inputs import (
+    HASHED_AT_START,
+    HOW,
+    PATHS,
+    STAGES,
+    changed,
+    files_made,
+    files_read,
+    inputs,
+    key_of,
+    settings_read,
+)
 from isheep.recipe import Recipe, load_recipe, overridden, setting_names
 from tests.test_recipe import Chain, Reads, group_paths
 
@@ -339,3 +351,10 @@ def test_the_settings_of_how_work_is_done_are_settings() -> None:
 def test_what_a_stage_makes_lies_in_its_iteration() -> None:
     assert files_made("train", 3) == ["iteration-03/train.json", "iteration-03/adapter"]
     assert files_made("train", 3, scratch=True)[-1] == "iteration-03/checkpoints"
+
+
+@pytest.mark.parametrize("threshold", [-1, -0.5, 0, 0.5, 8])
+def test_of_the_threshold_the_rules_look_at_no_more_than_counts(threshold: float) -> None:
+    recipe = load_recipe("lamb", [f"select.threshold={threshold}"])
+    off = Rules.of(recipe).instruction("Draw a picture of a bird, please.", "") is None
+    assert [settings_read(stage, recipe)["select.threshold"] for stage in ("synthesize", "respond")] == [off, off]

@@ -28,6 +28,10 @@ Items = dict[str, list[float]]
 Metric = tuple[str, str]
 """A benchmark and one of its metrics."""
 
+LEAST_DIFFERING = 6
+"""Of fewer values that differ a coin would send all the same way more often than once in 20 times, which a bootstrap
+of so few does not see."""
+
 
 @dataclass(frozen=True, slots=True)
 class Variant:
@@ -231,7 +235,9 @@ def _difference(one: Variant, other: Variant, number: int, metric: Metric) -> di
     beyond: bool | None = None
     if len(told) == len(pairs):
         found = difference([x for x, _ in told], [y for _, y in told])
-        beyond = None if found.low is None or found.high is None else found.low > 0 or found.high < 0
+        if found.low is not None and found.high is not None:
+            differing = sum(x[name] != y[name] for x, y in told for name in x.keys() & y.keys())
+            beyond = (found.low > 0 or found.high < 0) and differing >= LEAST_DIFFERING
     elif len(before) == len(after) == 1:
         beyond = _apart(before[0], after[0])
     return {
