@@ -72,7 +72,7 @@ def document(evidence: Evidence, only: Sequence[str] | None = None) -> str:
         comparison(
             evidence, "Figure 2b: data sizes", f"Pairs an iteration. ours is {recipe.size:,}.", size_rows(evidence)
         ),
-        high_quality(evidence),
+        high_quality(evidence, recipe),
         commands(evidence),
     )
     return "\n\n".join("\n".join(section) for section in sections) + "\n"
@@ -109,15 +109,23 @@ def scale(recipe: Recipe, paper: Recipe, evidence: Evidence) -> list[list[str]]:
         ["training", effort(paper), f"{effort(recipe)} in each iteration"],
         ["iterations", "2 to 5", str(recipe.iterations)],
         ["clusters of the density filter", f"{paper.select.density.clusters:,}", f"{recipe.select.density.clusters:,}"],
+        ["the judge is", judge(paper), judge(recipe)],
         ["scores are", reading(paper), reading(recipe)],
         ["benchmark", "IFEval", f"`{BENCHMARK}`{prompts}, IFEval's four metrics, checked by rule"],
     ]  # fmt: skip
 
 
+def judge(recipe: Recipe) -> str:
+    """Who gives the scores, in words."""
+    known = {"current": "the model that wrote the pairs", "base": "the base", "random": "chance"}
+    return known.get(recipe.assess.assessor, recipe.assess.assessor)
+
+
 def found(evidence: Evidence) -> Iterator[str]:
     """Every finding of the paper with its verdict."""
     all_of_them = findings(evidence)
-    count = sum(one.found is not None for finding in all_of_them for one in finding.measured)
+    measured = [one.found for finding in all_of_them for one in finding.measured]
+    count = sum(one is not None and one.low is not None for one in measured)
     yield "## The paper's findings"
     yield ""
     for place, finding in enumerate(all_of_them, start=1):
@@ -196,27 +204,27 @@ def size_rows(evidence: Evidence) -> tuple[str, ...]:
     return tuple(sorted({**found, OURS: 1.0}, key=lambda name: found.get(name, 1.0)))
 
 
-def high_quality(evidence: Evidence) -> Iterator[str]:
-    """Figure 3: the share of pairs that the model itself finds good, iteration by iteration."""
+def high_quality(evidence: Evidence, recipe: Recipe) -> Iterator[str]:
+    """Figure 3: the share of pairs that the judge finds good, iteration by iteration."""
     yield "## Figure 3: the share of pairs with both scores over the threshold"
     yield ""
-    yield "Of the pairs that the rules left, by the scores of the model that wrote them. The interval is Student's over"
-    yield "the seeds: their pairs have nothing in common."
+    yield f"Of the pairs that the rules left; the judge is {judge(recipe)}. The interval is Student's over the seeds,"
+    yield "whose pairs have nothing in common."
     yield ""
     rows = []
     for number in range(1, evidence.iterations(OURS) + 1):
         shares = evidence.shares(OURS, number)
         told = [UNKNOWN, UNKNOWN] if shares is None else [shown(student(shares)), ", ".join(f"{x:.3f}" for x in shares)]
         rows.append([str(number), *told])
-    yield from grid(["iteration", f"share over {len(evidence.seeds)} seeds", "each seed"], rows)
+    yield from grid(["iteration", "share", f"with seed {', '.join(map(str, evidence.seeds))}"], rows)
 
 
 def commands(evidence: Evidence) -> Iterator[str]:
     """The command of each row."""
     yield "## The commands"
     yield ""
-    yield f"`SEED` is one of {', '.join(map(str, evidence.seeds))}. Runs share what is equal in them where a file"
-    yield "`sweep.json` lies in `DIR`."
+    yield f"`SEED` is {' or '.join(map(str, evidence.seeds))}. Runs share what is equal in them where a file `sweep.json`"
+    yield "lies in `DIR`."
     yield ""
     rows = []
     for row in evidence.rows.values():

@@ -271,6 +271,12 @@ def test_the_document_shows_every_row(script: ModuleType, evidence: Any) -> None
     assert "(n = 400)" in text
 
 
+def test_the_document_names_the_judge(script: ModuleType) -> None:
+    judge = importlib.import_module("reproduction_document").judge
+    words = {one: judge(load_recipe("lamb", [f"assess.assessor={one}"])) for one in ("current", "base", "models/big")}
+    assert words == {"current": "the model that wrote the pairs", "base": "the base", "models/big": "models/big"}
+
+
 def test_ended_runs_are_left_alone(script: ModuleType, tmp_path: Path, lamb: Recipe) -> None:
     finished, stopped, begun = (tmp_path / name for name in ("finished", "stopped", "begun"))
     fill(finished, lamb, [0.0, 0.5])
