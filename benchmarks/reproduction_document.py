@@ -223,8 +223,8 @@ def commands(evidence: Evidence) -> Iterator[str]:
     """The command of each row."""
     yield "## The commands"
     yield ""
-    yield f"`SEED` is {' or '.join(map(str, evidence.seeds))}. Runs share what is equal in them where a file `sweep.json`"
-    yield "lies in `DIR`."
+    yield f"`SEED` is {' or '.join(map(str, evidence.seeds))}. Runs share what is equal in them where a file"
+    yield "`sweep.json` lies in `DIR`."
     yield ""
     rows = []
     for row in evidence.rows.values():
