@@ -1,4 +1,4 @@
-"""The paper's tables and figures in miniature: `python benchmarks/reproduction.py --dir DIR [--seeds 0 1 2]`.
+"""The paper's tables and figures in miniature: `python benchmarks/reproduction.py [KEY=VALUE ...] --dir DIR`.
 
 Runs every row of tables 2, 3 and 4 and of figures 2a, 2b and 3 on lamb, for each seed, and writes docs/reproduction.md
 whole. Rows share the stages that are equal in them. The same command goes on where it was stopped; over finished runs

@@ -84,7 +84,7 @@ def introduction(evidence: Evidence, recipe: Recipe, only: Sequence[str] | None)
     rows = f" --rows {' '.join(only)}" if only else ""
     settings = "".join(f" {word}" for word in evidence.settings)
     stages, made = evidence.stages()
-    yield HEAD.format(command=f"python benchmarks/reproduction.py --dir DIR --seeds {seeds}{rows}{settings}")
+    yield HEAD.format(command=f"python benchmarks/reproduction.py{settings} --dir DIR --seeds {seeds}{rows}")
     yield from grid(["", "the paper", "here"], scale(recipe, load_recipe("paper", ["model.path=none"]), evidence))
     yield READING.format(
         isheep=version("isheep"), weights=evidence.weights(), seeds=", ".join(seeds.split()), stages=stages, made=made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -264,8 +265,17 @@ def test_the_document_shows_every_row(script: ModuleType, evidence: Any) -> None
     assert len(table("commands")) == len(evidence.rows)
     assert "| `isheep run lamb iterations=2 assess.variant=icl seed=SEED --dir DIR/prompt-icl-SEED` |" in text
     assert "of 27 stages 17 were made" in " ".join(text.split())
-    assert "--rows ours self-instruct prompt-icl threshold-0 threshold-8 iterations=2`" in text
     assert "(n = 400)" in text
+
+
+def test_the_script_takes_the_command_that_the_document_prints(
+    script: ModuleType, evidence: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = script.document(evidence, list(evidence.rows))
+    command = next(line.strip("`") for line in text.splitlines() if line.startswith("`python "))
+    monkeypatch.setattr(sys, "argv", command.split()[1:])
+    given = script._arguments()
+    assert (given.settings, given.seeds, given.rows) == (["iterations=2"], [0, 1], list(evidence.rows))
 
 
 def test_the_document_names_the_judge(script: ModuleType) -> None:

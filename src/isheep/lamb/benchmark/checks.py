@@ -39,6 +39,11 @@ def load_tuning(**settings: Any) -> Any:
     return {"test": Dataset.from_list(draw(TUNING_DRAW, TUNING_ITEMS))}
 
 
+def text_of(doc: dict[str, Any]) -> str:
+    """What the model is asked: the instruction, and its input on a line of its own."""
+    return f"{doc['instruction']}\n{doc['input']}" if doc["input"] else str(doc["instruction"])
+
+
 def process_results(doc: dict[str, Any], results: Sequence[str]) -> dict[str, bool | list[bool]]:
     """The four metrics of an item, named as IFEval's."""
     strict, loose = check_strict(doc, results[0]), check_loose(doc, results[0])
