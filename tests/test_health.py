@@ -221,19 +221,19 @@ def test_at_the_limits_there_is_no_alarm() -> None:
             {"kept": 0, "over_threshold": 0},
             "nothing_kept",
             "nothing was kept: no pair of 60 is over the threshold. select.threshold is 8; it should lie between the "
-            f"modes of the score histogram (the lower of both scores, rounded): {SHOWN}",
+            f"modes of the score histogram (the lowest of a pair's scores, rounded): {SHOWN}",
         ),
         (
             {"kept": 60, "over_threshold": 60, "threshold": 0.5},
             "everything_kept",
             "everything was kept: all 60 scored pairs are over the threshold. select.threshold is 0.5; it should lie "
-            f"between the modes of the score histogram (the lower of both scores, rounded): {SHOWN}",
+            f"between the modes of the score histogram (the lowest of a pair's scores, rounded): {SHOWN}",
         ),
         (
             {"kept": 50, "over_threshold": 50, "unparsed": 10},
             "everything_kept",
             "everything was kept: all 50 scored pairs are over the threshold. select.threshold is 8; it should lie "
-            f"between the modes of the score histogram (the lower of both scores, rounded): {SHOWN}",
+            f"between the modes of the score histogram (the lowest of a pair's scores, rounded): {SHOWN}",
         ),
         (
             {"kept": 0, "over_threshold": None, "threshold": None},

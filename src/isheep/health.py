@@ -9,7 +9,7 @@ from operator import attrgetter
 from statistics import median
 from typing import Any
 
-from isheep.filters.novelty import Novelty
+from isheep.filters.novelty import Novelty, Tokenizer
 from isheep.openings import SAMPLE, Openings, expected_distinct
 from isheep.recipe import QUESTIONS, Alarm, Question
 from isheep.records import Assessment, Instruction, Response, Selection
@@ -35,6 +35,7 @@ def health(
     twin: float = 0.7,
     questions: Sequence[Question] = QUESTIONS,
     openings: Openings | None = None,
+    tokenizer: Tokenizer = "rouge",
 ) -> Health:
     """The health of one iteration, ready for JSON; every share over nothing is None.
 
@@ -49,6 +50,7 @@ def health(
         twin: two instructions whose ROUGE-L is greater are near-twins.
         questions: the scores that were asked for; a pair has a score when it has all of these.
         openings: reads how an instruction opens; None leaves those figures out of account (None).
+        tokenizer: novelty's, by which near-twins are told too.
     """
     kept = {selection.id for selection in selections if selection.kept}
     words = [len(response.response.split()) for response in responses if response.id in kept]
@@ -66,8 +68,8 @@ def health(
         "threshold": threshold,
         "twin": twin,
         "keep_share": _share(len(kept), len(instructions)),
-        "near_twin_share": near_twin_share(kept_texts, earlier_kept, twin),
-        "twins_within_share": twins_within_share(kept_texts, twin),
+        "near_twin_share": near_twin_share(kept_texts, earlier_kept, twin, tokenizer),
+        "twins_within_share": twins_within_share(kept_texts, twin, tokenizer),
         **_opened([instruction.instruction for instruction in kept_instructions], openings),
         "response_words_median": median(words) if words else None,
         "one_word_share": _share(sum(count == 1 for count in words), len(words)),
@@ -87,15 +89,17 @@ def health(
     }
 
 
-def near_twin_share(texts: Sequence[str], earlier: Iterable[str] = (), twin: float = 0.7) -> float | None:
+def near_twin_share(
+    texts: Sequence[str], earlier: Iterable[str] = (), twin: float = 0.7, tokenizer: Tokenizer = "rouge"
+) -> float | None:
     """Share of the texts that are near-twins of an earlier one, in `earlier` or among themselves; None of no texts."""
-    return _share(sum(_after_a_twin(texts, twin, earlier)), len(texts))
+    return _share(sum(_after_a_twin(texts, Novelty(twin, tokenizer), earlier)), len(texts))
 
 
-def twins_within_share(texts: Sequence[str], twin: float = 0.7) -> float | None:
+def twins_within_share(texts: Sequence[str], twin: float = 0.7, tokenizer: Tokenizer = "rouge") -> float | None:
     """Share of the texts that have a near-twin among the others, both of a pair counted; None of no texts."""
-    after = _after_a_twin(texts, twin)
-    before = _after_a_twin(texts[::-1], twin)[::-1]
+    after = _after_a_twin(texts, Novelty(twin, tokenizer))
+    before = _after_a_twin(texts[::-1], Novelty(twin, tokenizer))[::-1]
     return _share(sum(map(any, zip(after, before, strict=True))), len(texts))
 
 
@@ -164,7 +168,7 @@ def _between_modes(last: Mapping[str, Any]) -> str:
     shown = ", ".join(f"{score}: {count}" for score, count in enumerate(counts, start=1))
     return (
         f"select.threshold is {last['threshold']:g}; it should lie between the modes of the score histogram "
-        f"(the lower of both scores, rounded): {shown}."
+        f"(the lowest of a pair's scores, rounded): {shown}."
     )
 
 
@@ -195,14 +199,13 @@ def _below(value: float | None, limit: float, what: str, mend: str) -> str | Non
     return None if value is None or value >= limit else f"{value:.1%} {what}, fewer than {limit:.0%}. {mend}"
 
 
-def _after_a_twin(texts: Sequence[str], twin: float, earlier: Iterable[str] = ()) -> list[bool]:
-    """For each text, whether one before it, in `earlier` or among themselves, is its near-twin."""
-    pool = Novelty(twin)
+def _after_a_twin(texts: Sequence[str], pool: Novelty, earlier: Iterable[str] = ()) -> list[bool]:
+    """For each text, whether one before it, in `earlier` or among themselves, is its near-twin; `pool` is empty."""
     for text in earlier:
         pool.add("", text)
     found = []
     for text in texts:
-        found.append(pool.verdict(pool.nearest(text)) is not None)
+        found.append(pool.is_near(text))
         pool.add("", text)
     return found
 

@@ -130,6 +130,7 @@ def examine(iteration: Iteration, earlier: list[Iteration], recipe: Recipe) -> N
             recipe.health.twin,
             recipe.assess.questions,
             Openings(read_language(locate(recipe.rules.language))),
+            recipe.novelty.tokenizer,
         )
         past_figures = [past.read_json("health.json") for past in earlier]
         figures["alarms"] = alarms([*(past for past in past_figures if past), figures])

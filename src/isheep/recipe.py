@@ -98,6 +98,8 @@ class NoveltySettings(Settings):
     """An instruction whose F-measure with any of them is greater than this is dropped."""
     compare: Literal["instruction", "task"] = "instruction"
     """Hold the instruction alone against the others, or together with its input."""
+    tokenizer: Literal["rouge", "words"] = "rouge"
+    """What is compared: the reference's tokens, which see Latin letters and digits alone, or words of any script."""
 
 
 class RespondSettings(Settings):

@@ -92,3 +92,15 @@ def test_with_the_rules_off_novelty_still_drops(run: Run, make: Make) -> None:
         text = f" {SEEDS[0].instruction}\nInput: <noinput>\n###\n"
         (row,) = writer.take(Completion("0", models.encoder.plain(text), "stop"), models.base)
     assert (row.dropped_by, row.rouge_id) == ("not_novel", "seed")
+
+
+@pytest.mark.parametrize(("tokenizer", "dropped_by"), [("rouge", None), ("words", "not_novel")])
+def test_novelty_compares_what_its_tokenizer_sees(run: Run, make: Make, tokenizer: str, dropped_by: str | None) -> None:
+    recipe = make({"select": {"threshold": -1}, "novelty": {"tokenizer": tokenizer}})
+    seeds = [SeedTask("seed", "Продай ей большую раковину.", "", "Да.", False)]
+    with Models(recipe) as models:
+        pool = gather_shots(run.iteration(1), [], seeds, recipe, models.base)
+        writer = _Writer(1, 0, recipe, pool, seeds, [], [])
+        text = f" {seeds[0].instruction}\nInput: <noinput>\n###\n"
+        (row,) = writer.take(Completion("0", models.encoder.plain(text), "stop"), models.base)
+    assert row.dropped_by == dropped_by

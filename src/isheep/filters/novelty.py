@@ -7,28 +7,35 @@ half just above 0.7.
 
 from __future__ import annotations
 
-import re
 from array import array
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from importlib.util import find_spec
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 from rapidfuzz.distance import LCSseq
 from rapidfuzz.process import cdist
 
 from isheep.filters import Drop
 
-_TOKEN = re.compile(r"[a-z0-9]+")
+Tokenizer = Literal["rouge", "words"]
+
 _UNKNOWN = 0
 """Code of a token that no text of the pool holds; it matches nothing."""
 _CODE_POINTS = 0x110000
 _SINGLY = 8
 """So many candidates are compared one by one, which mostly settles it; the rest in batches, cheaper for each."""
 _BATCH = 256
-_HALF_LESS_SLACK = (1 - 1e-9) / 2
-"""F is 2 common / (m + n); the slack, far below the gap between two F-measures, covers the rounding of any formula."""
+_SLACK = 1 - 1e-9
+"""Covers the rounding of any formula of an F-measure, and is far below the gap between two of them."""
+
+_ROUGE = regex.compile(r"[a-z0-9]+")
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+"""Scripts that put no space between words: each of their letters is a token."""
+_WORDS = regex.compile(rf"(?V1)[{_UNSPACED}]\p{{M}}*|[[\p{{L}}\p{{N}}\p{{M}}]--[{_UNSPACED}]]+")
 
 Floats = NDArray[np.float64]
 Number = TypeVar("Number", float, Floats)
@@ -42,9 +49,33 @@ class Match:
     id: str
 
 
-def tokenize(text: str) -> list[str]:
+class Pool(Protocol):
+    """Texts as codes of their tokens, numbered from 0 in the order in which they came; code 0 matches nothing."""
+
+    def __len__(self) -> int: ...
+
+    def add(self, tokens: list[int], occurrences: list[int]) -> None:
+        """Puts in a text: the codes of its tokens in order, and those of their occurrences, every one different."""
+        ...
+
+    def nearest(self, tokens: list[int], occurrences: list[int], over: float) -> tuple[float, int]:
+        """F-measure and number of the nearest text (the earliest of equals); (`over`, -1) where none is over that."""
+        ...
+
+
+def rouge_tokens(text: str) -> list[str]:
     """The tokens of rouge_score without a stemmer: lower case, runs of [a-z0-9]. Other scripts give none."""
-    return _TOKEN.findall(text.lower())
+    found: list[str] = _ROUGE.findall(text.lower())
+    return found
+
+
+def word_tokens(text: str) -> list[str]:
+    """Words of any script, lower case; single letters of scripts that put no space between words."""
+    found: list[str] = _WORDS.findall(text.lower())
+    return found
+
+
+TOKENIZERS: dict[Tokenizer, Callable[[str], list[str]]] = {"rouge": rouge_tokens, "words": word_tokens}
 
 
 def f_measure(common: Number, length: float, other: Number) -> Number:
@@ -53,61 +84,104 @@ def f_measure(common: Number, length: float, other: Number) -> Number:
     return 2 * precision * recall / (precision + recall)
 
 
+def new_pool() -> Pool:
+    """The compiled pool where numba is installed (`pip install isheep[fast]`), else the plain one: same answers."""
+    if find_spec("numba") is None:
+        return PlainPool()
+    from isheep.filters.compiled import CompiledPool
+
+    return CompiledPool()
+
+
 class Novelty:
     """A pool of texts that finds the nearest to another, exactly, without comparing with most of them.
 
-    Not covered: text in other scripts than Latin letters and digits, which the reference does not see at all. Time
-    and memory of `nearest` grow linearly with the pool.
+    Not covered: with the tokenizer `rouge`, text in other scripts than Latin letters and digits, which the reference
+    does not see at all. Time grows linearly with the pool.
     """
 
-    def __init__(self, limit: float) -> None:
+    def __init__(self, limit: float, tokenizer: Tokenizer = "rouge", pool: Pool | None = None) -> None:
         """A text whose F-measure with any of the pool is greater than `limit` is not novel."""
         self.limit = limit
+        self._tokens = TOKENIZERS[tokenizer]
+        self._pool = new_pool() if pool is None else pool
         self._ids: list[str] = []
-        self._codes: dict[str, int] = {}
-        self._sequences: list[str | list[int]] = []
-        self._lengths: Floats = np.empty(1024)
-        self._postings: dict[Hashable, array[int]] = {}
+        self._codes: dict[str | tuple[str, int], int] = {}
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def add(self, id: str, text: str) -> None:
         """Puts a text into the pool; one that tokenizes to nothing is left out, since nothing can be near to it."""
-        tokens = tokenize(text)
-        if not tokens:
-            return
-        place = len(self._ids)
-        if place == len(self._lengths):
-            self._lengths = np.concatenate([self._lengths, np.empty_like(self._lengths)])
-        self._lengths[place] = len(tokens)
-        self._ids.append(id)
-        self._sequences.append(_sequence([self._codes.setdefault(token, len(self._codes) + 1) for token in tokens]))
-        for occurrence in _occurrences(tokens):
-            self._postings.setdefault(occurrence, array("q")).append(place)
+        tokens = self._tokens(text)
+        if tokens:
+            code = self._codes.setdefault
+            occurrences = [code(occurrence, len(self._codes) + 1) for occurrence in _occurrences(tokens)]
+            # What occurs a first time has the token's own code.
+            self._pool.add([self._codes[token] for token in tokens], occurrences)
+            self._ids.append(id)
 
     def nearest(self, text: str) -> Match | None:
         """The best match over the whole pool; None if the text or every text of the pool tokenizes to nothing."""
-        tokens = tokenize(text)
+        tokens = self._tokens(text)
         if not tokens or not self._ids:
             return None
-        sequence = _sequence([self._codes.get(token, _UNKNOWN) for token in tokens])
-        bounds = self._bounds(tokens)
-        if not bounds.any():
-            return Match(0.0, self._ids[0])
-        best = self._best(sequence, [int(bounds.argmax())])
-        rest = np.flatnonzero(bounds >= best[0] * _HALF_LESS_SLACK)
-        for batch in _batches(rest[np.argsort(-bounds[rest])].tolist()):
-            if bounds[batch[0]] < best[0] * _HALF_LESS_SLACK:
-                break
-            best = max(best, self._best(sequence, batch))
-        return Match(best[0], self._ids[-best[1]])
+        f, place = self._find(tokens, over=0.0)
+        return Match(f, self._ids[max(place, 0)])
+
+    def is_near(self, text: str) -> bool:
+        """Whether the nearest text is nearer than the limit: the same decision as of `verdict`, in less time."""
+        tokens = self._tokens(text)
+        return bool(tokens) and self._find(tokens, over=self.limit)[1] >= 0
 
     def verdict(self, match: Match | None) -> Drop | None:
         """A drop if the match (of `nearest`) is nearer than the limit; None: keep."""
         if match is None or not match.f > self.limit:
             return None
         return Drop("not_novel", f"ROUGE-L {match.f:.3f} with {match.id}, more than {self.limit:g}")
+
+    def _find(self, tokens: list[str], over: float) -> tuple[float, int]:
+        known = self._codes.get
+        return self._pool.nearest(
+            [known(token, _UNKNOWN) for token in tokens],
+            [known(occurrence, _UNKNOWN) for occurrence in _occurrences(tokens)],
+            over,
+        )
+
+
+class PlainPool:
+    """The pool in numpy and rapidfuzz; time and memory of `nearest` grow linearly with it."""
+
+    def __init__(self) -> None:
+        self._sequences: list[str | list[int]] = []
+        self._lengths: Floats = np.empty(1024)
+        self._postings: dict[int, array[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._sequences)
+
+    def add(self, tokens: list[int], occurrences: list[int]) -> None:
+        """As in `Pool`."""
+        place = len(self)
+        if place == len(self._lengths):
+            self._lengths = np.concatenate([self._lengths, np.empty_like(self._lengths)])
+        self._lengths[place] = len(tokens)
+        self._sequences.append(_sequence(tokens))
+        for occurrence in occurrences:
+            self._postings.setdefault(occurrence, array("q")).append(place)
+
+    def nearest(self, tokens: list[int], occurrences: list[int], over: float) -> tuple[float, int]:
+        """As in `Pool`."""
+        sequence, bounds = _sequence(tokens), self._bounds(occurrences)
+        if not bounds.any():
+            return over, -1
+        best = max((over, 1), self._best(sequence, [int(bounds.argmax())]))
+        rest = np.flatnonzero(bounds >= best[0] * _SLACK / 2)
+        for batch in _batches(rest[np.argsort(-bounds[rest])].tolist()):
+            if bounds[batch[0]] < best[0] * _SLACK / 2:
+                break
+            best = max(best, self._best(sequence, batch))
+        return best[0], -best[1]
 
     def _best(self, sequence: str | list[int], places: list[int]) -> tuple[float, int]:
         """Highest F-measure among these places of the pool, and the earliest such place, negated: greater is better."""
@@ -119,24 +193,26 @@ class Novelty:
         figures = f_measure(common, len(sequence), self._lengths[places])
         return float(figures.max()), -min(places[i] for i in np.flatnonzero(figures == figures.max()))
 
-    def _bounds(self, tokens: Sequence[str]) -> Floats:
+    def _bounds(self, occurrences: Sequence[int]) -> Floats:
         """For each text of the pool, half of what its F-measure cannot exceed: as if what is common stood in order."""
         found = [
             np.frombuffer(posting, dtype=np.int64)
-            for occurrence in _occurrences(tokens)
+            for occurrence in occurrences
             if (posting := self._postings.get(occurrence)) is not None
         ]
         if not found:
-            return np.zeros(len(self._ids))
-        common = np.bincount(np.concatenate(found), minlength=len(self._ids))
-        bounds: Floats = common / (self._lengths[: len(self._ids)] + len(tokens))
+            return np.zeros(len(self))
+        common = np.bincount(np.concatenate(found), minlength=len(self))
+        bounds: Floats = common / (self._lengths[: len(self)] + len(occurrences))
         return bounds
 
 
-def _occurrences(tokens: Sequence[str]) -> list[Hashable]:
+def _occurrences(tokens: Sequence[str]) -> list[str | tuple[str, int]]:
     """Each token, and its second, third ... occurrence as others, so that common ones count as often as in both."""
+    if len(set(tokens)) == len(tokens):
+        return list(tokens)
     seen: dict[str, int] = {}
-    occurrences: list[Hashable] = []
+    occurrences: list[str | tuple[str, int]] = []
     for token in tokens:
         count = seen.get(token, 0)
         occurrences.append((token, count) if count else token)

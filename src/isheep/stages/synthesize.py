@@ -75,7 +75,7 @@ class _Writer:
         self.iteration, self.source, self.recipe, self.pool = iteration, source, recipe, pool
         self.prompt = Prompt.load(locate(recipe.synthesize.prompt), ["examples"])
         self.rules = Rules.of(recipe)
-        self.novelty = Novelty(recipe.novelty.limit)
+        self.novelty = Novelty(recipe.novelty.limit, recipe.novelty.tokenizer)
         for seed in seeds:
             self.novelty.add(seed.id, self._compared(seed.instruction, seed.input))
         before = itertools.chain.from_iterable(past.table("instructions").rows() for past in earlier)

@@ -1,0 +1,91 @@
+"""What every side-by-side measurement prints: rows of ours beside a peer's, as JSON or as a Markdown table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from statistics import median
+
+REPEATS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The median of some repeats, and the least and the most of them."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One comparison; `ratio` is how many times as good ours is, None without a peer."""
+
+    what: str
+    ours: float
+    peer: float | None
+    unit: str
+    ratio: float | None
+    goal: str
+    versions: dict[str, str]
+    spread: dict[str, tuple[float, float]]
+    """Least and most of the repeats, of `ours` and of `peer`."""
+
+
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """What this process spends on it: on a shared machine the clock on the wall counts the neighbours too."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def measured(values: Sequence[float]) -> Measured:
+    """Of at least one repeat."""
+    return Measured(median(values), min(values), max(values))
+
+
+def compared(what: str, ours: Measured, peer: Measured | None, unit: str, goal: str, packages: Sequence[str]) -> Row:
+    """A row in which less is better (time, cost)."""
+    return Row(
+        what,
+        ours.value,
+        peer.value if peer else None,
+        unit,
+        peer.value / ours.value if peer else None,
+        goal,
+        {"python": platform.python_version(), **{package: version(package) for package in packages}},
+        {name: (one.low, one.high) for name, one in (("ours", ours), ("peer", peer)) if one},
+    )
+
+
+def parser(about: str) -> argparse.ArgumentParser:
+    """With what every script takes."""
+    made = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--json", action="store_true", help="one JSON document instead of a table")
+    return made
+
+
+def show(rows: Sequence[Row], as_json: bool) -> None:
+    """Prints them, to standard output and nothing else there."""
+    if as_json:
+        print(json.dumps({"rows": [asdict(row) for row in rows]}, indent=1))
+        return
+    print("| what | ours | peer | unit | ratio | goal |\n|---|---|---|---|---|---|")
+    for row in rows:
+        ratio = "" if row.ratio is None else f"{row.ratio:,.0f}x"
+        print(f"| {row.what} | {_cell(row, 'ours')} | {_cell(row, 'peer')} | {row.unit} | {ratio} | {row.goal} |")
+    print(f"\n{', '.join(f'{name} {number}' for name, number in rows[0].versions.items())}")
+
+
+def _cell(row: Row, side: str) -> str:
+    value = getattr(row, side)
+    if value is None:
+        return ""
+    low, high = row.spread[side]
+    return f"{value:,.4g} ({low:,.4g} to {high:,.4g})"
