@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score import scoring
 from rouge_score.rouge_scorer import RougeScorer
+from rouge_score.tokenizers import DefaultTokenizer
 
 from isheep.filters import Drop, novelty
 from isheep.filters.compiled import CompiledPool
@@ -53,6 +54,12 @@ def check_against_reference(texts: list[str], text: str) -> None:
         first = next(place for place in comparable if figures[place] == best)
         assert found == Match(best, str(first))
         assert (pool.verdict(found) is not None) == pool.is_near(text)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.text())
+def test_rouge_tokens_are_the_references(text: str) -> None:
+    assert rouge_tokens(text) == DefaultTokenizer(use_stemmer=False).tokenize(text)
 
 
 @settings(max_examples=400, deadline=None)

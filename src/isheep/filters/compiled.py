@@ -36,7 +36,7 @@ def _compiled(function: F) -> F:
 
 
 class CompiledPool:
-    """Texts as codes of their tokens, numbered from 0 in the order in which they came; code 0 matches nothing."""
+    """Texts as codes of their tokens (0, 1, 2 ... without a gap), numbered from 0 in the order in which they came."""
 
     def __init__(self) -> None:
         self._size = self._used = self._chunks = 0
@@ -52,17 +52,26 @@ class CompiledPool:
 
     def add(self, tokens: list[int], occurrences: list[int]) -> None:
         """Puts in a text: the codes of its tokens in order, and those of their occurrences, every one different."""
-        self._make_room(len(tokens), max(max(tokens), max(occurrences)))
-        self._lengths[self._size], self._starts[self._size] = len(tokens), self._used
-        self._tokens[self._used : self._used + len(tokens)] = tokens
-        self._chunks = _enlist(
-            self._size, np.array(occurrences, np.int32), self._lists, self._newest, self._sizes, self._chunks
+        self._make_room(len(tokens), max(occurrences))
+        self._chunks = _put(
+            self._size,
+            self._used,
+            np.array(tokens, np.int32),
+            np.array(occurrences, np.int32),
+            self._lengths,
+            self._starts,
+            self._tokens,
+            self._lists,
+            self._newest,
+            self._sizes,
+            self._chunks,
         )
         self._used += len(tokens)
         self._size += 1
 
     def nearest(self, tokens: list[int], occurrences: list[int], over: float) -> tuple[float, int]:
         """F-measure and number of the nearest text (the earliest of equals); (`over`, -1) where none is over that."""
+        self._make_room(0, max(occurrences))
         f, place = _nearest(
             np.array(tokens, np.int32),
             np.array(occurrences, np.int32),
@@ -80,9 +89,17 @@ class CompiledPool:
         return float(f), int(place)
 
     def _make_room(self, tokens: int, code: int) -> None:
-        """For one text of so many tokens, none with a greater code."""
-        self._lengths, self._starts = _grown(self._lengths, self._size + 1), _grown(self._starts, self._size + 1)
-        self._counts, self._found = _grown(self._counts, self._size + 1), _grown(self._found, self._size + 1)
+        """For a text of so many tokens to come, none with a greater code."""
+        if (
+            self._size + 1 < len(self._lengths)
+            and self._used + tokens <= len(self._tokens)
+            and self._chunks + tokens <= len(self._lists)
+            and code < len(self._rows)
+        ):
+            return
+        # One more than there are texts: `_nearest` writes behind the last one found before it knows.
+        self._lengths, self._starts = _grown(self._lengths, self._size + 2), _grown(self._starts, self._size + 2)
+        self._counts, self._found = _grown(self._counts, self._size + 2), _grown(self._found, self._size + 2)
         self._tokens = _grown(self._tokens, self._used + tokens)
         self._lists = _grown(self._lists, self._chunks + tokens)
         self._newest, self._sizes = _grown(self._newest, code + 1, _NONE), _grown(self._sizes, code + 1)
@@ -97,8 +114,22 @@ def _grown(array: NDArray[Any], needed: int, filled: int = 0) -> NDArray[Any]:
 
 
 @_compiled
-def _enlist(place: int, occurrences: Ints, lists: Ints, newest: Ints, sizes: Ints, chunks: int) -> int:
-    """Puts a text on the lists of its occurrences; the number of chunks afterwards."""
+def _put(
+    place: int,
+    start: int,
+    tokens: Ints,
+    occurrences: Ints,
+    lengths: Ints,
+    starts: NDArray[np.int64],
+    texts: Ints,
+    lists: Ints,
+    newest: Ints,
+    sizes: Ints,
+    chunks: int,
+) -> int:
+    """Writes a text down, and on the lists of its occurrences; the number of chunks afterwards."""
+    lengths[place], starts[place] = len(tokens), start
+    texts[start : start + len(tokens)] = tokens
     for code in occurrences:
         used = sizes[code] % _PLACES
         if used == 0:
@@ -127,10 +158,8 @@ def _nearest(
 ) -> tuple[float, np.int64]:
     """`counts` and `rows` are zero before and after; `found` is scratch."""
     length = len(tokens)
-    known = np.sort(occurrences)[::-1]
-    known = known[: np.count_nonzero(known)]
-    # A stable order, so that nothing but the texts decides what is done.
-    known = known[np.argsort(sizes[known], kind="mergesort")]
+    known = occurrences[sizes[occurrences] > 0]
+    _sort(known, sizes)
     masks = _masks(tokens, rows)
     best, best_place = over, np.int64(_NONE)
     total, left = 0, len(known)
@@ -139,27 +168,27 @@ def _nearest(
         unseen_may_win = 2 * left / (length + left) >= best * _LESS_SLACK
         if not unseen_may_win and unread > _FEW * total:
             break
-        top, top_place = 0, np.int64(_NONE)
+        top = np.int64(0)
         chunk, used = newest[code], (sizes[code] - 1) % _PLACES + 1
         while chunk != _NONE:
+            # No branches, which nobody could predict; unsigned, or each access asks if it counts from the end.
             for slot in range(used):
-                # Unsigned, or each access would ask whether it counts from the end.
                 place = np.uint32(lists[chunk, slot])
-                if counts[place] == 0:
-                    if not unseen_may_win:
-                        continue
+                if unseen_may_win:
+                    counts[place] += 1
                     found[total] = place
-                    total += 1
-                counts[place] += 1
-                if counts[place] > top:
-                    top, top_place = counts[place], np.int64(place)
+                    total += counts[place] == 1
+                    top = max(top, np.int64(counts[place]) << 32 | np.int64(place))
+                else:
+                    counts[place] += counts[place] > 0
             chunk, used = lists[chunk, _PLACES], _PLACES
         left -= 1
         unread -= sizes[code]
         # The most promising text so far: the higher the best, the fewer have to be looked at.
-        if top_place != _NONE and top_place != best_place:
-            common = _common(masks, rows, texts, starts[top_place], lengths[top_place], length)
-            best, best_place = _better(common, length, lengths[top_place], top_place, best, best_place)
+        promising = top & 0xFFFFFFFF
+        if top and promising != best_place:
+            common = _common(masks, rows, texts, starts[promising], lengths[promising], length)
+            best, best_place = _better(common, length, lengths[promising], promising, best, best_place)
     for number in range(total):
         text = np.int64(found[number])
         most = counts[text] + left
@@ -170,6 +199,17 @@ def _nearest(
     for token in tokens:
         rows[token] = 0
     return best, best_place
+
+
+@_compiled
+def _sort(codes: Ints, sizes: Ints) -> None:
+    """The codes with the shortest lists first, in place (by insertion: there are few of them)."""
+    for end in range(1, len(codes)):
+        code, place = codes[end], end
+        while place and sizes[codes[place - 1]] > sizes[code]:
+            codes[place] = codes[place - 1]
+            place -= 1
+        codes[place] = code
 
 
 @_compiled
@@ -192,8 +232,6 @@ def _masks(tokens: Ints, rows: Ints) -> Words:
     masks = np.zeros((len(tokens) + 1, (len(tokens) + 63) // 64), np.uint64)
     used = 0
     for position, token in enumerate(tokens):
-        if token == 0:
-            continue
         if rows[token] == 0:
             used += 1
             rows[token] = used

@@ -23,8 +23,6 @@ from isheep.filters import Drop
 
 Tokenizer = Literal["rouge", "words"]
 
-_UNKNOWN = 0
-"""Code of a token that no text of the pool holds; it matches nothing."""
 _CODE_POINTS = 0x110000
 _SINGLY = 8
 """So many candidates are compared one by one, which mostly settles it; the rest in batches, cheaper for each."""
@@ -32,11 +30,15 @@ _BATCH = 256
 _SLACK = 1 - 1e-9
 """Covers the rounding of any formula of an F-measure, and is far below the gap between two of them."""
 
-_ROUGE = regex.compile(r"[a-z0-9]+")
+_KEPT = b"abcdefghijklmnopqrstuvwxyz0123456789"
+_ROUGE = bytes(byte if byte in _KEPT else ord(" ") for byte in range(256))
+"""What becomes of each byte of a text in ASCII: the reference's tokens are what then stands between spaces."""
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 """Scripts that put no space between words: each of their letters is a token."""
 _WORDS = regex.compile(rf"(?V1)[{_UNSPACED}]\p{{M}}*|[[\p{{L}}\p{{N}}\p{{M}}]--[{_UNSPACED}]]+")
 
+Coded = tuple[list[int], list[int]]
+"""The tokens of a text in order, and their occurrences, every one different."""
 Floats = NDArray[np.float64]
 Number = TypeVar("Number", float, Floats)
 
@@ -50,7 +52,7 @@ class Match:
 
 
 class Pool(Protocol):
-    """Texts as codes of their tokens, numbered from 0 in the order in which they came; code 0 matches nothing."""
+    """Texts as codes of their tokens (0, 1, 2 ... without a gap), numbered from 0 in the order in which they came."""
 
     def __len__(self) -> int: ...
 
@@ -65,8 +67,7 @@ class Pool(Protocol):
 
 def rouge_tokens(text: str) -> list[str]:
     """The tokens of rouge_score without a stemmer: lower case, runs of [a-z0-9]. Other scripts give none."""
-    found: list[str] = _ROUGE.findall(text.lower())
-    return found
+    return text.lower().encode("ascii", "replace").translate(_ROUGE).decode("ascii").split()
 
 
 def word_tokens(text: str) -> list[str]:
@@ -107,32 +108,30 @@ class Novelty:
         self._pool = new_pool() if pool is None else pool
         self._ids: list[str] = []
         self._codes: dict[str | tuple[str, int], int] = {}
+        self._last: tuple[str, Coded] = ("", ([], []))
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def add(self, id: str, text: str) -> None:
         """Puts a text into the pool; one that tokenizes to nothing is left out, since nothing can be near to it."""
-        tokens = self._tokens(text)
+        tokens, occurrences = self._coded(text)
         if tokens:
-            code = self._codes.setdefault
-            occurrences = [code(occurrence, len(self._codes) + 1) for occurrence in _occurrences(tokens)]
-            # What occurs a first time has the token's own code.
-            self._pool.add([self._codes[token] for token in tokens], occurrences)
+            self._pool.add(tokens, occurrences)
             self._ids.append(id)
 
     def nearest(self, text: str) -> Match | None:
         """The best match over the whole pool; None if the text or every text of the pool tokenizes to nothing."""
-        tokens = self._tokens(text)
+        tokens, occurrences = self._coded(text)
         if not tokens or not self._ids:
             return None
-        f, place = self._find(tokens, over=0.0)
+        f, place = self._pool.nearest(tokens, occurrences, over=0.0)
         return Match(f, self._ids[max(place, 0)])
 
     def is_near(self, text: str) -> bool:
         """Whether the nearest text is nearer than the limit: the same decision as of `verdict`, in less time."""
-        tokens = self._tokens(text)
-        return bool(tokens) and self._find(tokens, over=self.limit)[1] >= 0
+        tokens, occurrences = self._coded(text)
+        return bool(tokens and self._ids) and self._pool.nearest(tokens, occurrences, over=self.limit)[1] >= 0
 
     def verdict(self, match: Match | None) -> Drop | None:
         """A drop if the match (of `nearest`) is nearer than the limit; None: keep."""
@@ -140,13 +139,15 @@ class Novelty:
             return None
         return Drop("not_novel", f"ROUGE-L {match.f:.3f} with {match.id}, more than {self.limit:g}")
 
-    def _find(self, tokens: list[str], over: float) -> tuple[float, int]:
-        known = self._codes.get
-        return self._pool.nearest(
-            [known(token, _UNKNOWN) for token in tokens],
-            [known(occurrence, _UNKNOWN) for occurrence in _occurrences(tokens)],
-            over,
-        )
+    def _coded(self, text: str) -> Coded:
+        """The codes of a text; remembered, since what was just found to be novel is put in next."""
+        if text != self._last[0]:
+            codes = self._codes
+            tokens = self._tokens(text)
+            occurrences = [codes.setdefault(occurrence, len(codes)) for occurrence in _occurrences(tokens)]
+            # What occurs a first time has the token's own code.
+            self._last = text, ([codes[token] for token in tokens], occurrences)
+        return self._last[1]
 
 
 class PlainPool:
