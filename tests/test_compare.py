@@ -127,6 +127,8 @@ def test_a_handful_of_items_is_within_noise(make_run: MakeRun, gained: int, beyo
     (entry,) = compare(runs)["differences"]
     assert entry["low"] > 0
     assert entry["beyond_noise"] is beyond
+    assert ("; 5 values differ)" in " ".join(shown(compare(runs)).split())) is not beyond
+    assert ("; 5 values differ)" in entry["words"]) is not beyond
 
 
 def test_every_two_are_compared_in_every_iteration_that_both_have(make_run: MakeRun) -> None:

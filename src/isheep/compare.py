@@ -70,8 +70,8 @@ def compare(directories: Sequence[Path]) -> dict[str, Any]:
     Returns:
         `settings` (those in which they differ), `runs` (a row for each recipe; its seeds together: what was made and
         kept by each, scores over all of them), and `differences`: of each two rows, in each iteration that both have,
-        of each benchmark's main metric, with its 95% interval, whether it is beyond noise (null: could not tell), and
-        a sentence.
+        of each benchmark's main metric, with its 95% interval, whether it is beyond noise (null: could not tell), a
+        note where so few values differ that the interval says little, and a sentence.
 
     Raises:
         UserError: a directory that is neither a run nor a sweep, or fewer than two runs.
@@ -233,6 +233,7 @@ def _difference(one: Variant, other: Variant, number: int, metric: Metric) -> di
     told = [(x, y) for x, y in items if x is not None and y is not None and x.keys() & y.keys()]
     found = Interval(_mean(after) - _mean(before), None, None, 0)
     beyond: bool | None = None
+    differing: int | None = None
     if len(told) == len(pairs):
         found = difference([x for x, _ in told], [y for _, y in told])
         if found.low is not None and found.high is not None:
@@ -247,8 +248,9 @@ def _difference(one: Variant, other: Variant, number: int, metric: Metric) -> di
         "runs": [one.name, other.name],
         **asdict(found),
         "seeds": len(pairs),
+        "note": _note(differing),
         "beyond_noise": beyond,
-        "words": _words(one.name, other.name, found, beyond),
+        "words": _words(one.name, other.name, found, beyond, _note(differing)),
     }
 
 
@@ -266,7 +268,7 @@ def _apart(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool | None:
     return bool(before["high"] < after["low"] or after["high"] < before["low"])
 
 
-def _words(one: str, other: str, found: Interval, beyond: bool | None) -> str:
+def _words(one: str, other: str, found: Interval, beyond: bool | None, note: str) -> str:
     value = found.value or 0.0
     higher, lower = (other, one) if value > 0 else (one, other)
     turned = Interval(abs(value), found.low, found.high, found.n)
@@ -277,7 +279,13 @@ def _words(one: str, other: str, found: Interval, beyond: bool | None) -> str:
         return f"{higher} against {lower}: {by} more, and nothing to tell noise by"
     if beyond:
         return f"{higher} is above {lower} by {by}, beyond noise"
-    return f"{higher} and {lower} cannot be told apart ({by})"
+    return f"{higher} and {lower} cannot be told apart ({by}{note})"
+
+
+def _note(differing: int | None) -> str:
+    """Stands behind an interval that may lie off zero and is within noise all the same."""
+    few = differing is not None and 0 < differing < LEAST_DIFFERING
+    return f"; {differing} {'value differs' if differing == 1 else 'values differ'}" if few else ""
 
 
 def _mean(figures: Sequence[Mapping[str, Any]]) -> float:

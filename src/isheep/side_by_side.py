@@ -96,4 +96,4 @@ def _differences(differences: Sequence[Mapping[str, Any]]) -> RenderableType:
 
 def _signed(one: Mapping[str, Any]) -> str:
     sign = "+" if one["value"] > 0 else ""
-    return f"{sign}{score(one)}"
+    return f"{sign}{score(one)}{one['note']}"
