@@ -1,10 +1,9 @@
 """The pool of novelty, compiled by numba (`pip install isheep[fast]`): same answers, an order of magnitude faster.
 
-Each occurrence of a token has a list of the texts that hold it. A text is looked up occurrence by occurrence, the
-rarest first, counting how much each text of the pool has in common with it. What has not turned up when few
-occurrences are left shares at most these, so the long lists of common words are mostly not read. The order of the
-tokens is then compared (bit-parallel longest common subsequence, after Hyyrö 2004) only where the counts leave a text
-the chance to be nearest.
+Of each text a signature is kept: 128 bits, one set for each of its tokens. How many bits two signatures share says how
+many tokens two texts can have in common at most, for a nanosecond a text; and only where that leaves a text the chance
+to be nearest are the tokens compared in their order (bit-parallel longest common subsequence, after Hyyrö 2004).
+Signatures lie by the length of their texts, since the length alone rules most of them out.
 """
 
 from __future__ import annotations
@@ -21,14 +20,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 Ints = NDArray[np.int32]
 Words = NDArray[np.uint64]
 
-_PLACES = 15
-"""Places in a chunk of a list; with the number of the chunk before it that is a cache line."""
 _NONE = -1
+_CHUNK = 64
+"""Signatures that lie side by side, all of texts of one length."""
 _LESS_SLACK = 1 - 1e-9
 """Covers the rounding of any formula of an F-measure, and is far below the gap between two of them."""
-_FEW = 8
-"""Occurrences on whose lists all texts that matter have turned up are still counted where that is less work than to
-compare so many tokens for each of those texts."""
 
 
 def _compiled(function: F) -> F:
@@ -40,11 +36,10 @@ class CompiledPool:
 
     def __init__(self) -> None:
         self._size = self._used = self._chunks = 0
-        self._lengths, self._starts = np.zeros(1024, np.int32), np.zeros(1024, np.int64)
-        self._tokens = np.zeros(16 * 1024, np.int32)
-        self._lists = np.zeros((1024, _PLACES + 1), np.int32)
-        self._newest, self._sizes = np.full(1024, _NONE, np.int32), np.zeros(1024, np.int32)
-        self._counts, self._found = np.zeros(1024, np.int32), np.zeros(1024, np.int32)
+        self._starts, self._texts = np.zeros(1024, np.int64), np.zeros(16 * 1024, np.int32)
+        self._signatures, self._places = np.zeros((64, 2, _CHUNK), np.uint64), np.zeros((64, _CHUNK), np.int32)
+        self._before = np.zeros(64, np.int32)
+        self._newest, self._sizes = np.full(256, _NONE, np.int32), np.zeros(256, np.int32)
         self._rows = np.zeros(1024, np.int32)
 
     def __len__(self) -> int:
@@ -58,10 +53,11 @@ class CompiledPool:
             self._used,
             np.array(tokens, np.int32),
             np.array(occurrences, np.int32),
-            self._lengths,
             self._starts,
-            self._tokens,
-            self._lists,
+            self._texts,
+            self._signatures,
+            self._places,
+            self._before,
             self._newest,
             self._sizes,
             self._chunks,
@@ -76,14 +72,13 @@ class CompiledPool:
             np.array(tokens, np.int32),
             np.array(occurrences, np.int32),
             over,
-            self._lengths,
             self._starts,
-            self._tokens,
-            self._lists,
+            self._texts,
+            self._signatures,
+            self._places,
+            self._before,
             self._newest,
             self._sizes,
-            self._counts,
-            self._found,
             self._rows,
         )
         return float(f), int(place)
@@ -91,18 +86,17 @@ class CompiledPool:
     def _make_room(self, tokens: int, code: int) -> None:
         """For a text of so many tokens to come, none with a greater code."""
         if (
-            self._size + 1 < len(self._lengths)
-            and self._used + tokens <= len(self._tokens)
-            and self._chunks + tokens <= len(self._lists)
+            self._size < len(self._starts)
+            and self._used + tokens <= len(self._texts)
+            and self._chunks < len(self._places)
+            and tokens < len(self._newest)
             and code < len(self._rows)
         ):
             return
-        # One more than there are texts: `_nearest` writes behind the last one found before it knows.
-        self._lengths, self._starts = _grown(self._lengths, self._size + 2), _grown(self._starts, self._size + 2)
-        self._counts, self._found = _grown(self._counts, self._size + 2), _grown(self._found, self._size + 2)
-        self._tokens = _grown(self._tokens, self._used + tokens)
-        self._lists = _grown(self._lists, self._chunks + tokens)
-        self._newest, self._sizes = _grown(self._newest, code + 1, _NONE), _grown(self._sizes, code + 1)
+        self._starts, self._texts = _grown(self._starts, self._size + 1), _grown(self._texts, self._used + tokens)
+        self._signatures = _grown(self._signatures, self._chunks + 1)
+        self._places, self._before = _grown(self._places, self._chunks + 1), _grown(self._before, self._chunks + 1)
+        self._newest, self._sizes = _grown(self._newest, tokens + 1, _NONE), _grown(self._sizes, tokens + 1)
         self._rows = _grown(self._rows, code + 1)
 
 
@@ -114,30 +108,54 @@ def _grown(array: NDArray[Any], needed: int, filled: int = 0) -> NDArray[Any]:
 
 
 @_compiled
+def _bits(word: np.uint64) -> int:
+    """How many bits of 64 are set: sums over pairs, over nibbles, over bytes."""
+    word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return int((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@_compiled
+def _signature(occurrences: Ints) -> tuple[np.uint64, np.uint64]:
+    """A bit for each occurrence, spread by a multiplication (Fibonacci hashing)."""
+    low, high = np.uint64(0), np.uint64(0)
+    for code in occurrences:
+        bit = (np.uint64(code) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(57)
+        if bit < np.uint64(64):
+            low |= np.uint64(1) << bit
+        else:
+            high |= np.uint64(1) << (bit - np.uint64(64))
+    return low, high
+
+
+@_compiled
 def _put(
     place: int,
     start: int,
     tokens: Ints,
     occurrences: Ints,
-    lengths: Ints,
     starts: NDArray[np.int64],
     texts: Ints,
-    lists: Ints,
+    signatures: Words,
+    places: Ints,
+    before: Ints,
     newest: Ints,
     sizes: Ints,
     chunks: int,
 ) -> int:
-    """Writes a text down, and on the lists of its occurrences; the number of chunks afterwards."""
-    lengths[place], starts[place] = len(tokens), start
-    texts[start : start + len(tokens)] = tokens
-    for code in occurrences:
-        used = sizes[code] % _PLACES
-        if used == 0:
-            lists[chunks, _PLACES] = newest[code]
-            newest[code] = chunks
-            chunks += 1
-        lists[newest[code], used] = place
-        sizes[code] += 1
+    """Writes a text down, and its signature in the newest chunk of its length; the number of chunks afterwards."""
+    length = len(tokens)
+    starts[place] = start
+    texts[start : start + length] = tokens
+    slot = sizes[length] % _CHUNK
+    if slot == 0:
+        before[chunks], newest[length] = newest[length], chunks
+        chunks += 1
+    chunk = newest[length]
+    signatures[chunk, 0, slot], signatures[chunk, 1, slot] = _signature(occurrences)
+    places[chunk, slot] = place
+    sizes[length] += 1
     return chunks
 
 
@@ -146,76 +164,88 @@ def _nearest(
     tokens: Ints,
     occurrences: Ints,
     over: float,
-    lengths: Ints,
     starts: NDArray[np.int64],
     texts: Ints,
-    lists: Ints,
+    signatures: Words,
+    places: Ints,
+    before: Ints,
     newest: Ints,
     sizes: Ints,
-    counts: Ints,
-    found: Ints,
     rows: Ints,
-) -> tuple[float, np.int64]:
-    """`counts` and `rows` are zero before and after; `found` is scratch."""
+) -> tuple[float, int]:
+    """`rows` is zero before and after."""
     length = len(tokens)
-    known = occurrences[sizes[occurrences] > 0]
-    _sort(known, sizes)
+    low, high = _signature(occurrences)
+    # Where tokens share a bit, so many more may be common than the signatures say.
+    spare = length - _bits(low) - _bits(high)
     masks = _masks(tokens, rows)
-    best, best_place = over, np.int64(_NONE)
-    total, left = 0, len(known)
-    unread = np.sum(sizes[known])
-    for code in known:
-        unseen_may_win = 2 * left / (length + left) >= best * _LESS_SLACK
-        if not unseen_may_win and unread > _FEW * total:
+    best, best_place = over, _NONE
+    if over == 0:
+        # The higher the first figure, the fewer texts have to be looked at afterwards.
+        chunk, slot, other = _promising(low, high, length, signatures, before, newest, sizes)
+        if chunk != _NONE:
+            place = places[chunk, slot]
+            common = _common(masks, rows, texts, starts[place], other, length)
+            best, best_place = _better(common, length, other, place, best, best_place)
+    for gap in range(max(length, len(newest))):
+        if 2 * length / (2 * length + gap) < best * _LESS_SLACK:
             break
-        top = np.int64(0)
-        chunk, used = newest[code], (sizes[code] - 1) % _PLACES + 1
-        while chunk != _NONE:
-            # No branches, which nobody could predict; unsigned, or each access asks if it counts from the end.
-            for slot in range(used):
-                place = np.uint32(lists[chunk, slot])
-                if unseen_may_win:
-                    counts[place] += 1
-                    found[total] = place
-                    total += counts[place] == 1
-                    top = max(top, np.int64(counts[place]) << 32 | np.int64(place))
-                else:
-                    counts[place] += counts[place] > 0
-            chunk, used = lists[chunk, _PLACES], _PLACES
-        left -= 1
-        unread -= sizes[code]
-        # The most promising text so far: the higher the best, the fewer have to be looked at.
-        promising = top & 0xFFFFFFFF
-        if top and promising != best_place:
-            common = _common(masks, rows, texts, starts[promising], lengths[promising], length)
-            best, best_place = _better(common, length, lengths[promising], promising, best, best_place)
-    for number in range(total):
-        text = np.int64(found[number])
-        most = counts[text] + left
-        counts[text] = 0
-        if 2 * most >= best * _LESS_SLACK * (length + lengths[text]) and text != best_place:
-            common = _common(masks, rows, texts, starts[text], lengths[text], length)
-            best, best_place = _better(common, length, lengths[text], text, best, best_place)
+        for other in (length - gap, length + gap):
+            if other < 1 or other >= len(newest):
+                continue
+            least = np.ceil(best * _LESS_SLACK * (length + other) / 2) - spare
+            chunk, used = newest[other], (sizes[other] - 1) % _CHUNK + 1
+            while chunk != _NONE:
+                if _any_shares(signatures[chunk], low, high, least):
+                    for slot in range(used):
+                        shared = _bits(signatures[chunk, 0, slot] & low) + _bits(signatures[chunk, 1, slot] & high)
+                        place = places[chunk, slot]
+                        if shared >= least and place != best_place:
+                            common = _common(masks, rows, texts, starts[place], other, length)
+                            best, best_place = _better(common, length, other, place, best, best_place)
+                    least = np.ceil(best * _LESS_SLACK * (length + other) / 2) - spare
+                chunk, used = before[chunk], _CHUNK
+            if gap == 0:
+                break
     for token in tokens:
         rows[token] = 0
     return best, best_place
 
 
 @_compiled
-def _sort(codes: Ints, sizes: Ints) -> None:
-    """The codes with the shortest lists first, in place (by insertion: there are few of them)."""
-    for end in range(1, len(codes)):
-        code, place = codes[end], end
-        while place and sizes[codes[place - 1]] > sizes[code]:
-            codes[place] = codes[place - 1]
-            place -= 1
-        codes[place] = code
+def _any_shares(signatures: Words, low: np.uint64, high: np.uint64, least: float) -> bool:
+    """Whether a signature of a chunk shares so many bits; without a branch, so that eight are read at once."""
+    passing = 0
+    for slot in range(_CHUNK):
+        passing += _bits(signatures[0, slot] & low) + _bits(signatures[1, slot] & high) >= least
+    return passing > 0
 
 
 @_compiled
-def _better(
-    common: int, length: int, other: int, place: np.int64, best: float, best_place: np.int64
-) -> tuple[float, np.int64]:
+def _promising(
+    low: np.uint64, high: np.uint64, length: int, signatures: Words, before: Ints, newest: Ints, sizes: Ints
+) -> tuple[int, int, int]:
+    """Chunk, slot and length of the text that shares the most bits for its length; chunk -1 in an empty pool."""
+    top, top_chunk, top_slot, top_other = -1.0, _NONE, 0, 0
+    for other in range(1, len(newest)):
+        if 2 * min(length, other) / (length + other) <= top:
+            continue
+        chunk, used = newest[other], (sizes[other] - 1) % _CHUNK + 1
+        while chunk != _NONE:
+            most = 0
+            for slot in range(_CHUNK):
+                most = max(most, _bits(signatures[chunk, 0, slot] & low) + _bits(signatures[chunk, 1, slot] & high))
+            if 2 * most / (length + other) > top:
+                top, top_chunk, top_other = 2 * most / (length + other), chunk, other
+                for slot in range(used):
+                    if _bits(signatures[chunk, 0, slot] & low) + _bits(signatures[chunk, 1, slot] & high) == most:
+                        top_slot = slot
+            chunk, used = before[chunk], _CHUNK
+    return top_chunk, top_slot, top_other
+
+
+@_compiled
+def _better(common: int, length: int, other: int, place: int, best: float, best_place: int) -> tuple[float, int]:
     """The nearer of a text and the best so far, by rouge_score's formula, operation by operation."""
     if common == 0:
         return best, best_place
@@ -264,12 +294,3 @@ def _common(masks: Words, rows: Ints, texts: Ints, start: int, other: int, lengt
     for word in range(words):
         common -= _bits(states[word])
     return common
-
-
-@_compiled
-def _bits(word: np.uint64) -> int:
-    """How many bits of 64 are set: sums over pairs, over nibbles, over bytes."""
-    word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
-    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
-    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
-    return int((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
