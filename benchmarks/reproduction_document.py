@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 
 from reproduction_evidence import BENCHMARK, METRICS, OURS, Evidence, Place
-from reproduction_findings import findings, sentence, signed, threshold_rows
+from reproduction_findings import findings, sentence, signed, threshold_rows, together, verdict
 
 from isheep.recipe import Recipe, load_recipe
 from isheep.statistics import Interval, student
@@ -126,7 +127,11 @@ def found(evidence: Evidence) -> Iterator[str]:
     all_of_them = findings(evidence)
     measured = [one.found for finding in all_of_them for one in finding.measured]
     count = sum(one is not None and one.low is not None for one in measured)
+    words = Counter(together([verdict(one.found) for one in finding.measured]) for finding in all_of_them)
     yield "## The paper's findings"
+    yield ""
+    yield f"Of {len(all_of_them)}, lamb agrees with {words['agrees']}, disagrees with {words['disagrees']}, and cannot"
+    yield f"tell of {words['cannot tell']}."
     yield ""
     for place, finding in enumerate(all_of_them, start=1):
         yield f"{place}. {sentence(finding)}"

@@ -264,6 +264,12 @@ def test_the_document_shows_every_row(script: ModuleType, evidence: Any) -> None
     assert [line.split(" | ")[2] for line in table("Figure 3")] == ["0.400, 0.410 |", "0.600, 0.610 |"]
     assert len(table("commands")) == len(evidence.rows)
     assert "| `isheep run lamb iterations=2 assess.variant=icl seed=SEED --dir DIR/prompt-icl-SEED` |" in text
+    said = [line.split("**: lamb ")[1].split(".")[0] for line in lines if "**: lamb " in line]
+    assert " ".join(text.split()).count(
+        f"Of 10, lamb agrees with {said.count('agrees')}, disagrees with {said.count('disagrees')}, and cannot tell of "
+        f"{said.count('cannot tell')}."
+    )
+    assert len(said) == 10
     assert "of 27 stages 17 were made" in " ".join(text.split())
     assert "(n = 400)" in text
 
