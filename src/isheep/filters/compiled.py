@@ -193,17 +193,15 @@ def _nearest(
         for other in (length - gap, length + gap):
             if other < 1 or other >= len(newest):
                 continue
-            least = np.ceil(best * _LESS_SLACK * (length + other) / 2) - spare
             chunk, used = newest[other], (sizes[other] - 1) % _CHUNK + 1
             while chunk != _NONE:
+                least = best * _LESS_SLACK * (length + other) / 2 - spare
                 if _any_shares(signatures[chunk], low, high, least):
                     for slot in range(used):
-                        shared = _bits(signatures[chunk, 0, slot] & low) + _bits(signatures[chunk, 1, slot] & high)
                         place = places[chunk, slot]
-                        if shared >= least and place != best_place:
+                        if _shared(signatures[chunk], slot, low, high) >= least and place != best_place:
                             common = _common(masks, rows, texts, starts[place], other, length)
                             best, best_place = _better(common, length, other, place, best, best_place)
-                    least = np.ceil(best * _LESS_SLACK * (length + other) / 2) - spare
                 chunk, used = before[chunk], _CHUNK
             if gap == 0:
                 break
@@ -213,11 +211,17 @@ def _nearest(
 
 
 @_compiled
-def _any_shares(signatures: Words, low: np.uint64, high: np.uint64, least: float) -> bool:
-    """Whether a signature of a chunk shares so many bits; without a branch, so that eight are read at once."""
+def _shared(chunk: Words, slot: int, low: np.uint64, high: np.uint64) -> int:
+    """How many bits a signature of the chunk shares with another one."""
+    return _bits(chunk[0, slot] & low) + _bits(chunk[1, slot] & high)
+
+
+@_compiled
+def _any_shares(chunk: Words, low: np.uint64, high: np.uint64, least: float) -> bool:
+    """Whether a signature of the chunk shares so many bits; without branches, so that eight are read at once."""
     passing = 0
     for slot in range(_CHUNK):
-        passing += _bits(signatures[0, slot] & low) + _bits(signatures[1, slot] & high) >= least
+        passing += _shared(chunk, slot, low, high) >= least
     return passing > 0
 
 
@@ -232,14 +236,12 @@ def _promising(
             continue
         chunk, used = newest[other], (sizes[other] - 1) % _CHUNK + 1
         while chunk != _NONE:
-            most = 0
-            for slot in range(_CHUNK):
-                most = max(most, _bits(signatures[chunk, 0, slot] & low) + _bits(signatures[chunk, 1, slot] & high))
-            if 2 * most / (length + other) > top:
-                top, top_chunk, top_other = 2 * most / (length + other), chunk, other
+            # Strictly more than the best so far, which few chunks have once the first were seen.
+            if _any_shares(signatures[chunk], low, high, np.floor(top * (length + other) / 2) + 1):
                 for slot in range(used):
-                    if _bits(signatures[chunk, 0, slot] & low) + _bits(signatures[chunk, 1, slot] & high) == most:
-                        top_slot = slot
+                    share = 2 * _shared(signatures[chunk], slot, low, high) / (length + other)
+                    if share > top:
+                        top, top_chunk, top_slot, top_other = share, chunk, slot, other
             chunk, used = before[chunk], _CHUNK
     return top_chunk, top_slot, top_other
 
