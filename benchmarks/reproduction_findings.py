@@ -136,7 +136,8 @@ def thresholds(evidence: Evidence, last: int) -> Measured:
     why = "without " + "; ".join(lacking) if lacking else ""
     if len(points) < 2:
         return Measured("per point of threshold", None, why or "fewer than two thresholds were run")
-    return Measured(f"per point of threshold from {points[0][0]:g} to {points[-1][0]:g}", slope(points), why)
+    what = f"per point of threshold from {points[0][0]:g} to {points[-1][0]:g}, by the straight line through figure 2a"
+    return Measured(what, slope(points), why)
 
 
 def threshold_rows(evidence: Evidence) -> dict[str, float]:

@@ -228,7 +228,7 @@ def test_findings_are_decided_by_the_runs(decisions: ModuleType, evidence: Any) 
     assert "Ours (iteration 2) - ours (iteration 1): +0.200 [" in lines[2]
     assert "ours - scores, ICL (iteration 2): -0.100 [" in lines[6]
     # .3 at 0 and .8 at 6.4.
-    assert "Per point of threshold from 0 to 6.4: +0.078 [" in lines[8]
+    assert "Per point of threshold from 0 to 6.4, by the straight line through figure 2a: +0.078 [" in lines[8]
     assert "(without 8: nothing kept in iteration 1 (seed 0); nothing kept in iteration 2 (seed 1))" in lines[8]
     assert lines[9].endswith("Iteration 2 - iteration 1: +0.200 [+0.200, +0.200], n = 2 (seeds).")
 
