@@ -9,8 +9,9 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check
 demo: .venv/installed
 	$(BIN)/isheep run lamb --dir runs/demo
 
+# In the order of the folders: tests/cli holds the longest files, which should not be left for the end.
 test: .venv/installed-test lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed-test
 	$(BIN)/ruff format --check
