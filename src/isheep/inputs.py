@@ -101,7 +101,15 @@ STAGES: dict[str, Stage] = {
         makes=("selection",),
     ),
     "examine": Stage(
-        settings=("health", "novelty.compare", "select.filters", "select.threshold", "assess.level", "rules.language"),
+        settings=(
+            "health",
+            "novelty.compare",
+            "novelty.tokenizer",
+            "select.filters",
+            "select.threshold",
+            "assess.level",
+            "rules.language",
+        ),
         reads=(
             Reads("own", TABLES_OF_PAIRS),
             Reads("earlier", ("instructions", "selection", "health.json")),
