@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from reproduction_findings import signed
 
 from isheep.lamb.verify import examine
 from isheep.run import Run
@@ -114,9 +115,9 @@ def _gain(runs: Sequence[Path], seeds: Sequence[int]) -> Iterator[str]:
     yield "| later - iteration 1 | " + " | ".join(f"seed {seed}" for seed in seeds) + " | over seeds and prompts |"
     yield "|---" * (len(seeds) + 2) + "|"
     for number in range(2, last + 1):
-        cells = [_difference(paired_bootstrap(per_run[1], per_run[number], seed=0)) for per_run in items.values()]
+        cells = [signed(paired_bootstrap(per_run[1], per_run[number], seed=0)) for per_run in items.values()]
         pooled = _over_seeds([(per_run[1], per_run[number]) for per_run in items.values()])
-        yield f"| iteration {number} | " + " | ".join([*cells, _difference(pooled)]) + " |"
+        yield f"| iteration {number} | " + " | ".join([*cells, signed(pooled)]) + " |"
 
 
 def _over_seeds(pairs: Sequence[tuple[list[float], list[float]]]) -> Interval:
@@ -130,10 +131,6 @@ def _over_seeds(pairs: Sequence[tuple[list[float], list[float]]]) -> Interval:
     ]
     low, high = np.percentile(means, [2.5, 97.5])
     return Interval(float(differences.mean()), float(low), float(high), differences.size)
-
-
-def _difference(interval: Interval) -> str:
-    return f"{interval.value:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
 
 
 def _items(run: Path, number: int) -> list[float]:

@@ -18,7 +18,7 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from released_data import DATA, SETS
+from released_data import DATA, SETS, novel_texts
 from rouge_score.rouge_scorer import _score_lcs
 from side import REPEATS, Row, compared, cpu_seconds, measured, parser, show
 
@@ -87,22 +87,13 @@ def whole_corpora(texts: Sequence[str], sizes: Sequence[int]) -> Iterator[Row]:
     found = []
     for size in sorted(sizes):
         repeats = REPEATS if size <= 100_000 else 1
-        cost = measured([cpu_seconds(partial(kept, corpus[:size])) for _ in range(repeats)])
+        cost = measured([cpu_seconds(partial(novel_texts, corpus[:size])) for _ in range(repeats)])
         found.append((size, cost.value))
         yield compared(f"a corpus of {size:,}", cost, None, "CPU-s", GOALS.get(size, ""), PACKAGES)
     if len(found) > 1:
         (small, before), (large, after) = found[0], found[-1]
         exponent = measured([math.log(after / before) / math.log(large / small)])
         yield compared(f"growth from {small:,} to {large:,}", exponent, None, "exponent", "under 1.7", PACKAGES)
-
-
-def kept(corpus: Sequence[str]) -> int:
-    """How many are not near to any that was kept before."""
-    novelty = Novelty(LIMIT)
-    for text in corpus:
-        if not novelty.is_near(text):
-            novelty.add("", text)
-    return len(novelty)
 
 
 def walks(texts: Sequence[str], count: int) -> Iterator[str]:

@@ -112,7 +112,7 @@ def novel_texts(texts: Sequence[str]) -> list[str]:
     pool = Novelty(NoveltySettings().limit)
     kept = []
     for text in texts:
-        if pool.verdict(pool.nearest(text)) is None:
+        if not pool.is_near(text):
             pool.add("", text)
             kept.append(text)
     return kept

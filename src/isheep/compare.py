@@ -241,6 +241,7 @@ def _difference(one: Variant, other: Variant, number: int, metric: Metric) -> di
             beyond = (found.low > 0 or found.high < 0) and differing >= LEAST_DIFFERING
     elif len(before) == len(after) == 1:
         beyond = _apart(before[0], after[0])
+    note = _note(differing)
     return {
         "benchmark": metric[0],
         "metric": metric[1],
@@ -248,9 +249,9 @@ def _difference(one: Variant, other: Variant, number: int, metric: Metric) -> di
         "runs": [one.name, other.name],
         **asdict(found),
         "seeds": len(pairs),
-        "note": _note(differing),
+        "note": note,
         "beyond_noise": beyond,
-        "words": _words(one.name, other.name, found, beyond, _note(differing)),
+        "words": _words(one.name, other.name, found, beyond, note),
     }
 
 

@@ -91,12 +91,8 @@ def mean_over_runs(values: Sequence[Sequence[float]]) -> Interval:
     variance = max(of_runs + of_items - rest / table.size, of_items)
     if not variance:
         return Interval(mean, mean, mean, table.size)
-    # Importing it takes a while, which the commands without several runs need not wait for.
-    from scipy.special import stdtrit
-
     freedom = variance**2 / (of_runs**2 / (runs - 1) + of_items**2 / (items - 1))
-    half = float(stdtrit(freedom, 1 - _TAILS[0])) * math.sqrt(variance)
-    return Interval(mean, mean - half, mean + half, table.size)
+    return _by_student(mean, math.sqrt(variance), freedom, table.size)
 
 
 def student(values: Sequence[float]) -> Interval:
@@ -106,12 +102,9 @@ def student(values: Sequence[float]) -> Interval:
     """
     if len(values) < 2:
         return Interval(values[0] if values else None, None, None, len(values))
-    from scipy.special import stdtrit
-
     table = np.asarray(values, dtype=np.float64)
-    mean, error = float(table.mean()), float(table.std(ddof=1)) / math.sqrt(len(values))
-    half = float(stdtrit(len(values) - 1, 1 - _TAILS[0])) * error
-    return Interval(mean, mean - half, mean + half, len(values))
+    error = float(table.std(ddof=1)) / math.sqrt(len(values))
+    return _by_student(float(table.mean()), error, len(values) - 1, len(values))
 
 
 def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float | None:
@@ -123,6 +116,15 @@ def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float | Non
     below = np.searchsorted(ordered, scores, side="left").sum()
     not_above = np.searchsorted(ordered, scores, side="right").sum()
     return float(below + not_above) / (2 * len(positives) * len(negatives))
+
+
+def _by_student(mean: float, error: float, freedom: float, n: int) -> Interval:
+    """Student's interval around a mean with this standard error."""
+    # Importing it takes a while, which the commands without several runs need not wait for.
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(freedom, 1 - _TAILS[0])) * error
+    return Interval(mean, mean - half, mean + half, n)
 
 
 def _bootstrap(values: NDArray[np.float64], seed: int, draws: int) -> Interval:

@@ -15,6 +15,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from isheep.filters.novelty import SLACK, f_measure
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 Ints = NDArray[np.int32]
@@ -23,12 +25,13 @@ Words = NDArray[np.uint64]
 _NONE = -1
 _CHUNK = 64
 """Signatures that lie side by side, all of texts of one length."""
-_LESS_SLACK = 1 - 1e-9
-"""Covers the rounding of any formula of an F-measure, and is far below the gap between two of them."""
 
 
 def _compiled(function: F) -> F:
     return cast(F, njit(cache=True)(function))
+
+
+_f_measure = _compiled(f_measure)
 
 
 class CompiledPool:
@@ -188,14 +191,14 @@ def _nearest(
             common = _common(masks, rows, texts, starts[place], other, length)
             best, best_place = _better(common, length, other, place, best, best_place)
     for gap in range(max(length, len(newest))):
-        if 2 * length / (2 * length + gap) < best * _LESS_SLACK:
+        if 2 * length / (2 * length + gap) < best * SLACK:
             break
         for other in (length - gap, length + gap):
             if other < 1 or other >= len(newest):
                 continue
             chunk, used = newest[other], (sizes[other] - 1) % _CHUNK + 1
             while chunk != _NONE:
-                least = best * _LESS_SLACK * (length + other) / 2 - spare
+                least = best * SLACK * (length + other) / 2 - spare
                 if _any_shares(signatures[chunk], low, high, least):
                     for slot in range(used):
                         place = places[chunk, slot]
@@ -248,11 +251,10 @@ def _promising(
 
 @_compiled
 def _better(common: int, length: int, other: int, place: int, best: float, best_place: int) -> tuple[float, int]:
-    """The nearer of a text and the best so far, by rouge_score's formula, operation by operation."""
+    """The nearer of a text and the best so far."""
     if common == 0:
         return best, best_place
-    precision, recall = common / length, common / other
-    f = 2 * precision * recall / (precision + recall)
+    f = _f_measure(common, length, other)
     if f > best or (f == best and place < best_place):
         return f, place
     return best, best_place

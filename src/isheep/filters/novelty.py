@@ -27,7 +27,7 @@ _CODE_POINTS = 0x110000
 _SINGLY = 8
 """So many candidates are compared one by one, which mostly settles it; the rest in batches, cheaper for each."""
 _BATCH = 256
-_SLACK = 1 - 1e-9
+SLACK = 1 - 1e-9
 """Covers the rounding of any formula of an F-measure, and is far below the gap between two of them."""
 
 _KEPT = b"abcdefghijklmnopqrstuvwxyz0123456789"
@@ -177,9 +177,9 @@ class PlainPool:
         if not bounds.any():
             return over, -1
         best = max((over, 1), self._best(sequence, [int(bounds.argmax())]))
-        rest = np.flatnonzero(bounds >= best[0] * _SLACK / 2)
+        rest = np.flatnonzero(bounds >= best[0] * SLACK / 2)
         for batch in _batches(rest[np.argsort(-bounds[rest])].tolist()):
-            if bounds[batch[0]] < best[0] * _SLACK / 2:
+            if bounds[batch[0]] < best[0] * SLACK / 2:
                 break
             best = max(best, self._best(sequence, batch))
         return best[0], -best[1]
