@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +85,14 @@ def test_a_sound_recipe_passes_with_what_was_looked_at_and_writes_nothing(
     findings = check(recipe, tmp_path / "runs" / "new")
     assert sorted(tmp_path.rglob("*")) == before
     assert [finding.what for finding in findings] == [
-        "training", "prompts", "rules", "seeds", "benchmarks", "stop", "directory", "model", "disk", "memory",
+        "training", "prompts", "rules", "seeds", "benchmarks", "engine", "stop", "directory", "model", "disk", "memory",
         "template", "context",
     ]  # fmt: skip
     assert found(findings, "training") == "at most 90 pairs, 12 steps of 16 in each iteration"
     assert found(findings, "rules") == "package:filters/english.yaml  4 to 150 words"
     assert found(findings, "seeds") == f"{tmp_path / 'seeds.jsonl'}  6 tasks"
     assert found(findings, "benchmarks") == "a, b"
+    assert found(findings, "engine") == f"transformers {version('transformers')}, 32 requests at once"
     assert found(findings, "stop") == "goes by the first metric of a; ends early after 2 iterations without a gain"
     assert found(findings, "directory") == f"{tmp_path / 'runs' / 'new'}  new"
     assert found(findings, "model") == f"{folder}  {read_checkpoint(folder).parameters:,} parameters"

@@ -160,3 +160,9 @@ def test_a_shipped_recipe_is_known_by_its_folder_and_name() -> None:
     shipped = shipped_recipes()
     assert next(iter(shipped)) == "lamb"
     assert all(file.as_posix().endswith(f"/recipes/{name}.yaml") for name, file in shipped.items())
+
+
+def test_a_word_for_the_engine_is_its_name() -> None:
+    plain, named = load_recipe("lamb"), load_recipe("lamb", ["engine=vllm"])
+    assert named.engine == plain.engine.model_copy(update={"name": "vllm"})
+    assert load_recipe("lamb", ["engine={name: vllm}"]).engine.batch_size == 32

@@ -10,6 +10,7 @@ from pathlib import Path
 from shutil import disk_usage
 
 from isheep.check_assess import refuse_contradictions, refuse_no_room, unused_prompts
+from isheep.check_engine import engine_found
 from isheep.check_select import quotas, refuse_filters, rules_in_force
 from isheep.check_settings import pairs_before, principles_room, refuse_iterations, without_effect
 from isheep.check_stop import stop_rule
@@ -80,6 +81,7 @@ def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool) -> I
     seeds = _seeds(recipe)
     yield Finding("seeds", f"{recipe.seeds.path}  {_count(len(seeds), 'task')}")
     yield from _benchmarks(recipe)
+    yield Finding("engine", engine_found(recipe.engine))
     if rule := stop_rule(recipe):
         yield Finding("stop", rule)
     if directory is not None:

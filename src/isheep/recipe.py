@@ -237,14 +237,27 @@ class StopSettings(Settings):
     """Stop after an iteration with any alarm, or with one of these. No: an alarm asks for a look, it proves nothing."""
 
 
+class VllmSettings(Settings):
+    """What vLLM is started with; the other engines do not read it."""
+
+    memory: Share | None = None
+    """Share of the GPU's memory that it takes; None: its own default."""
+    context: Count | None = None
+    """Tokens that a prompt and its completion may have together; None: as many as the model has positions."""
+    tensor_parallel: Count = 1
+    """GPUs that share one copy of the model."""
+
+
 class EngineSettings(Settings):
     """What runs the model."""
 
-    name: Literal["transformers"] = "transformers"
+    name: Literal["transformers", "vllm"] = "transformers"
     device: str = "auto"
     batch_size: Count = 32
+    """Requests that are worked on at once."""
     threads: Count | None = None
-    """CPU threads; None leaves it to torch."""
+    """CPU threads; None leaves it to the library."""
+    vllm: VllmSettings = VllmSettings()
 
 
 class Recipe(Settings):

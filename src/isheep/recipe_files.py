@@ -77,6 +77,10 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
+SHORT = {"engine": "engine.name"}
+"""What a word given to a whole group sets: `engine=vllm`."""
+
+
 def apply_override(data: dict[str, Any], override: str) -> None:
     """Puts one `key.key=value` into the settings, the value read as YAML.
 
@@ -87,6 +91,9 @@ def apply_override(data: dict[str, Any], override: str) -> None:
     key = key.strip()
     if not equals or not key:
         raise UserError(f"`{override}`", "is not KEY=VALUE.", "Write it like `select.threshold=7`.")
+    content = _read_value(value, override, f"Put the value in quotes, as in `'{key}=\"...\"'`.")
+    if isinstance(content, str):
+        key = SHORT.get(key, key)
     *groups, last = key.split(".")
     for depth, group in enumerate(groups, start=1):
         if data.get(group) is None:
@@ -95,7 +102,7 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         if not isinstance(data, dict):
             one = f"`{'.'.join(groups[:depth])}`"
             raise UserError(f"`{override}`", f"{one} is one setting, not a group of them.", f"Set {one} itself.")
-    data[last] = _read_value(value, override, f"Put the value in quotes, as in `'{key}=\"...\"'`.")
+    data[last] = content
 
 
 def read_values(words: str) -> tuple[str, list[Any]]:

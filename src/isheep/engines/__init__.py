@@ -14,18 +14,24 @@ def open_engine(recipe: Recipe, encoder: Encoder) -> Engine:
     Raises:
         UserError: the model does not load, or the device is not there.
     """
-    # Importing torch takes seconds, which the commands that only look at a run need not wait for.
-    from isheep.engines.transformers import TransformersEngine
+    folder = model_folder(recipe.model.path)
+    match recipe.engine.name:
+        case "transformers":
+            # Importing torch takes seconds, which the commands that only look at a run need not wait for.
+            from isheep.engines.transformers import TransformersEngine
 
-    engines = {"transformers": TransformersEngine}
-    return engines[recipe.engine.name](
-        model_folder(recipe.model.path),
-        dtype=recipe.model.dtype,
-        device=recipe.engine.device,
-        batch_size=recipe.engine.batch_size,
-        threads=recipe.engine.threads,
-        pad_id=encoder.pad_id,
-    )
+            return TransformersEngine(
+                folder,
+                dtype=recipe.model.dtype,
+                device=recipe.engine.device,
+                batch_size=recipe.engine.batch_size,
+                threads=recipe.engine.threads,
+                pad_id=encoder.pad_id,
+            )
+        case "vllm":
+            from isheep.engines.vllm import VllmEngine
+
+            return VllmEngine(folder, recipe)
 
 
 __all__ = ["Completion", "Engine", "Request", "open_engine"]
