@@ -255,6 +255,9 @@ class EngineSettings(Settings):
     device: str = "auto"
     batch_size: Count = 32
     """Requests that are worked on at once."""
+    window: Count = 4
+    """Batches whose requests take each other's places as they end, longest prompts first (transformers). Records are
+    written window by window, so this is also what an interruption costs."""
     threads: Count | None = None
     """CPU threads; None leaves it to the library."""
     vllm: VllmSettings = VllmSettings()

@@ -16,7 +16,10 @@ def make_request(seed: int, temperature: float = 1.0, top_p: float = 1.0) -> Req
 
 
 def draw(requests: list[Request], logits: torch.Tensor, step: int = 0) -> list[int]:
-    picked: list[int] = Sampler(requests, [4] * len(requests), CPU).pick(logits, step).tolist()
+    sampler = Sampler(requests, [4] * len(requests), CPU)
+    for _ in range(step):
+        sampler.pick(logits)
+    picked: list[int] = sampler.pick(logits).tolist()
     return picked
 
 
@@ -74,10 +77,12 @@ def test_flat_distribution_reaches_beyond_the_head_of_the_order() -> None:
     assert max(picked) < 4 * HEAD * 0.92
 
 
-def test_selected_rows_go_on_with_their_own_randomness() -> None:
-    requests = [make_request(seed) for seed in range(4)]
+def test_rows_keep_their_own_randomness_whoever_leaves_and_comes() -> None:
     logits = torch.zeros(4, 1000)
-    sampler = Sampler(requests, [4] * 4, CPU)
-    whole = sampler.pick(logits, 2).tolist()
+    expected = {seed: [draw([make_request(seed)], logits[:1], step)[0] for step in range(4)] for seed in range(6)}
+    sampler = Sampler([make_request(seed) for seed in range(4)], [4] * 4, CPU)
+    assert sampler.pick(logits).tolist() == [expected[seed][0] for seed in range(4)]
     sampler.select(torch.tensor([3, 1]))
-    assert sampler.pick(logits[:2], 2).tolist() == [whole[3], whole[1]]
+    assert sampler.pick(logits[:2]).tolist() == [expected[3][1], expected[1][1]]
+    sampler.join(Sampler([make_request(4), make_request(5)], [2, 3], CPU))
+    assert sampler.pick(logits).tolist() == [expected[3][2], expected[1][2], expected[4][0], expected[5][0]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +34,10 @@ PROMPTS = [(5,), (6, 7, 8), (*HEAD, 50, 51), (*HEAD, 60), HEAD, (9,) * 20, (44, 
 SHARING = [(*HEAD, 50, 51), (*HEAD, 60), (*HEAD, 50, 7, 8, 9, 5), (*HEAD, 61)]
 
 
-def open_tiny(folder: Path, batch_size: int = 8, dtype: str = "float32") -> TransformersEngine:
-    return TransformersEngine(folder, dtype, "cpu", batch_size, None, PAD)
+def open_tiny(
+    folder: Path, batch_size: int = 8, dtype: str = "float32", window: int | None = None
+) -> TransformersEngine:
+    return TransformersEngine(folder, dtype, "cpu", batch_size, window or batch_size, None, PAD)
 
 
 def load_reference(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
@@ -126,6 +129,32 @@ def test_stop_token_ends_a_row_and_is_left_out(tiny_model: Path) -> None:
     assert completions["c"] == Completion("c", (), "stop")
 
 
+@pytest.mark.parametrize("model", ["tiny_model", "sliding_model", "learned_positions_model"])
+def test_rows_that_take_the_places_of_others_change_nothing(
+    model: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = request.getfixturevalue(model)
+    requests = [
+        replace(one, max_new_tokens=1 + 5 * number % 17)
+        for number, one in enumerate(make_requests(40, PROMPTS + SHARING))
+    ]
+    with open_tiny(folder, batch_size=1) as engine:
+        alone = by_id(engine.generate(requests))
+    with open_tiny(folder, batch_size=4, window=40) as engine:
+        steps, go_on = 0, engine._reader.go_on
+
+        def counting(*args: Any) -> Any:
+            nonlocal steps
+            steps += 1
+            return go_on(*args)
+
+        monkeypatch.setattr(engine._reader, "go_on", counting)
+        assert by_id(engine.generate(requests)) == alone
+    if model != "sliding_model":
+        tokens = sum(len(one.tokens) for one in alone.values())
+        assert steps < 1.2 * tokens / 4
+
+
 @pytest.mark.parametrize("prompts", [PROMPTS, SHARING])
 def test_row_is_the_same_alone_batched_and_reordered(tiny_model: Path, prompts: Sequence[tuple[int, ...]]) -> None:
     requests = make_requests(18, prompts)
@@ -148,7 +177,7 @@ def test_seed_decides_and_differs(tiny_model: Path) -> None:
     assert first != second
 
 
-def test_requests_are_pulled_a_batch_at_a_time(tiny_model: Path) -> None:
+def test_requests_are_pulled_a_window_at_a_time(tiny_model: Path) -> None:
     pulled: list[str] = []
 
     def stream() -> Iterator[Request]:
@@ -156,21 +185,21 @@ def test_requests_are_pulled_a_batch_at_a_time(tiny_model: Path) -> None:
             pulled.append(one.id)
             yield one
 
-    with open_tiny(tiny_model, batch_size=2) as engine:
+    with open_tiny(tiny_model, batch_size=2, window=4) as engine:
         completions = engine.generate(stream())
         assert pulled == []
-        next(completions)
-        assert pulled == ["0", "1"]
-        assert [completion.id for completion in completions] == ["1", "2", "3", "4", "5"]
+        first = next(completions)
+        assert pulled == ["0", "1", "2", "3"]
+        assert {first.id, *by_id(completions)} == set(pulled) == set("012345")
 
 
 def test_completion_ends_where_the_positions_do(learned_positions_model: Path) -> None:
     with open_tiny(learned_positions_model) as engine:
-        nearly, full = engine.generate(
-            [Request("a", (5,) * 60, 9, frozenset()), Request("b", (5,) * 64, 9, frozenset())]
+        found = by_id(
+            engine.generate([Request("a", (5,) * 60, 9, frozenset()), Request("b", (5,) * 64, 9, frozenset())])
         )
-    assert (len(nearly.tokens), nearly.finish_reason) == (4, "length")
-    assert full == Completion("b", (), "length")
+    assert (len(found["a"].tokens), found["a"].finish_reason) == (4, "length")
+    assert found["b"] == Completion("b", (), "length")
 
 
 def test_empty_prompt_is_refused(tiny_model: Path) -> None:
@@ -196,13 +225,13 @@ def test_candidates_are_scored_whole(model: str, request: pytest.FixtureRequest)
 def test_shared_beginning_is_read_once(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     columns: list[tuple[int, ...]] = []
     with open_tiny(tiny_model) as engine:
-        forward = engine._forward
+        forward = engine._reader.forward
 
         def noting(ids: torch.Tensor, *rest: Any) -> Any:
             columns.append(tuple(ids.shape))
             return forward(ids, *rest)
 
-        monkeypatch.setattr(engine, "_forward", noting)
+        monkeypatch.setattr(engine._reader, "forward", noting)
         engine.score_next(SHARING, [(20,)])
         engine.score_next(PROMPTS, [(20,)])
     assert columns == [(1, len(HEAD)), (len(SHARING), 5), (len(PROMPTS), len(HEAD) + 2)]
@@ -286,7 +315,7 @@ def test_refusals(tiny_model: Path, tmp_path: Path) -> None:
         open_tiny(tmp_path)
     assert caught.value.where == str(tmp_path)
     with pytest.raises(UserError, match="`abacus` cannot be used"):
-        TransformersEngine(tiny_model, "float32", "abacus", 1, None, PAD)
+        TransformersEngine(tiny_model, "float32", "abacus", 1, 1, None, PAD)
 
 
 def test_open_engine_reads_the_recipe(tiny_model: Path) -> None:

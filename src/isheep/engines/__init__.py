@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from isheep.engines.base import Completion, Engine, Request
 from isheep.hub import model_folder
-from isheep.recipe import Recipe
+from isheep.recipe import EngineSettings, Recipe
 from isheep.text import Encoder
+
+
+def part_size(settings: EngineSettings) -> int:
+    """Requests whose records are written together: a window of the embedded engine, else a batch."""
+    return settings.batch_size * (settings.window if settings.name == "transformers" else 1)
 
 
 def open_engine(recipe: Recipe, encoder: Encoder) -> Engine:
@@ -25,6 +30,7 @@ def open_engine(recipe: Recipe, encoder: Encoder) -> Engine:
                 dtype=recipe.model.dtype,
                 device=recipe.engine.device,
                 batch_size=recipe.engine.batch_size,
+                window=part_size(recipe.engine),
                 threads=recipe.engine.threads,
                 pad_id=encoder.pad_id,
             )
@@ -34,4 +40,4 @@ def open_engine(recipe: Recipe, encoder: Encoder) -> Engine:
             return VllmEngine(folder, recipe)
 
 
-__all__ = ["Completion", "Engine", "Request", "open_engine"]
+__all__ = ["Completion", "Engine", "Request", "open_engine", "part_size"]

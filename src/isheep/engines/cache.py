@@ -43,6 +43,24 @@ class GrowingLayer(DynamicLayer):  # type: ignore[misc]
         self._buffers = [buffer.repeat_interleave(repeats, dim=0) for buffer in self._buffers]
         self._show(seen)
 
+    def join(self, other: GrowingLayer, drop: int) -> None:
+        """Puts another's rows below, the last columns of both side by side, after taking off its first `drop` columns.
+
+        What one of them has no column for is zeros, for a mask to hide (anything else might be no number).
+        """
+        seen, added = self.get_seq_length() - drop, other.get_seq_length()
+        width, count = max(seen, added), len(self.keys)
+        theirs = (other.keys, other.values)
+        buffers = []
+        for mine, new in zip((self.keys, self.values), theirs, strict=True):
+            _, heads, _, size = mine.shape
+            buffer = mine.new_zeros(count + len(new), heads, width + SPARE, size)
+            buffer[:count, :, width - seen : width] = mine[:, :, drop:]
+            buffer[count:, :, width - added : width] = new
+            buffers.append(buffer)
+        self._buffers = buffers
+        self._show(width)
+
     def _show(self, end: int) -> None:
         self.keys, self.values = (buffer[:, :, :end] for buffer in self._buffers)
 
@@ -59,6 +77,12 @@ def new_cache(config: Any) -> Any:
     cache = DynamicCache(config=config)
     cache.layers = [GrowingLayer() if type(layer) is DynamicLayer else layer for layer in cache.layers]
     return cache
+
+
+def join_caches(cache: Any, other: Any, drop: int) -> None:
+    """Puts another cache's rows below; both are position free. See `GrowingLayer.join`."""
+    for layer, new in zip(cache.layers, other.layers, strict=True):
+        layer.join(new, drop)
 
 
 def is_position_free(cache: Any) -> bool:

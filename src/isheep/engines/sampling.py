@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch.nn.functional import pad
 
 from isheep.engines.base import Request
 
@@ -23,21 +24,35 @@ class Sampler:
         self._top_p = torch.tensor([[request.top_p] for request in requests], dtype=torch.float64, device=device)
         self._greedy = torch.tensor([request.temperature == 0 for request in requests], device=device)
         self._uniforms = _uniforms(requests, budgets).to(device)
+        self._picked = torch.zeros(len(requests), 1, dtype=torch.long, device=device)
         self._note_kinds()
 
     def select(self, rows: torch.Tensor) -> None:
         """Keeps these rows."""
         self._temperature, self._top_p = self._temperature[rows], self._top_p[rows]
-        self._greedy, self._uniforms = self._greedy[rows], self._uniforms[rows]
+        self._greedy, self._uniforms, self._picked = self._greedy[rows], self._uniforms[rows], self._picked[rows]
         self._note_kinds()
 
-    def pick(self, logits: torch.Tensor, step: int) -> torch.Tensor:
-        """The next token of each row from logits [rows, vocabulary]; `step` counts the row's tokens so far."""
+    def join(self, other: Sampler) -> None:
+        """Puts another's rows below."""
+        width = max(self._uniforms.shape[1], other._uniforms.shape[1])
+        tables = [pad(one._uniforms, (0, width - one._uniforms.shape[1])) for one in (self, other)]
+        self._uniforms = torch.cat(tables)
+        self._temperature = torch.cat([self._temperature, other._temperature])
+        self._top_p = torch.cat([self._top_p, other._top_p])
+        self._greedy = torch.cat([self._greedy, other._greedy])
+        self._picked = torch.cat([self._picked, other._picked])
+        self._note_kinds()
+
+    def pick(self, logits: torch.Tensor) -> torch.Tensor:
+        """The next token of each row from logits [rows, vocabulary]; a row picks as often as its budget at most."""
         best = logits.argmax(-1)
         if self._all_greedy:
             return best
         probabilities = (logits.float() / self._temperature).softmax(-1)
-        uniforms = self._uniforms[:, step : step + 1]
+        # A row that has ended goes on with the batch for a while, and what it picks then is read by nobody.
+        uniforms = self._uniforms.gather(1, self._picked.clamp(max=self._uniforms.shape[1] - 1))
+        self._picked = self._picked + 1
         if self._all_nucleus:
             sampled = _nucleus(probabilities, uniforms, self._top_p)
         elif self._any_nucleus:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import gc
-import inspect
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -14,18 +14,12 @@ from typing import Any, Self
 import torch
 
 from isheep.engines.base import Completion, Request
-from isheep.engines.cache import is_position_free, new_cache
+from isheep.engines.decoding import Decoding
 from isheep.engines.loading import load_model, pick_device
-from isheep.engines.sampling import Sampler
+from isheep.engines.reader import Beginning, Reader
 from isheep.errors import UserError
 
 Tokens = tuple[int, ...]
-
-SHARED_PREFIX = 16
-"""Prompts that have at least this many first tokens in common pay for them once a batch."""
-
-COMPACT = 8
-"""Finished rows leave the batch when they make up at least one in this many."""
 
 LOGITS = 1 << 26
 """Numbers in the logits of one scoring batch at most (one sequence may have more)."""
@@ -35,16 +29,17 @@ LOG_SOFTMAX = 1 << 22
 
 
 class TransformersEngine:
-    """Runs batches of `batch_size` requests in arrival order; what a batch holds is decided by that order alone.
+    """Works through windows of requests in arrival order, in batches of `batch_size` rows that stay full.
 
-    So a resumed stage that starts at a batch boundary repeats it bit for bit on the same machine. Between different
-    batches a row differs by float rounding only. Not covered: encoder-decoder models, several GPUs.
+    What is batched with what is decided by the window alone: a resumed stage that starts at the end of one repeats the
+    next bit for bit on the same machine. Between other batches a row differs by float rounding only. Not covered:
+    encoder-decoder models, several GPUs.
     """
 
     def __init__(
-        self, model_dir: Path, dtype: str, device: str, batch_size: int, threads: int | None, pad_id: int
+        self, model_dir: Path, dtype: str, device: str, batch_size: int, window: int, threads: int | None, pad_id: int
     ) -> None:
-        """Loads the model.
+        """Loads the model; `window` is the number of requests in one.
 
         Raises:
             UserError: it does not load, or there is no such device.
@@ -52,21 +47,26 @@ class TransformersEngine:
         if threads is not None:
             torch.set_num_threads(threads)
         self._folder, self._dtype, self._device = model_dir, dtype, pick_device(device)
-        self._batch_size, self._pad_id = batch_size, pad_id
+        self._batch_size, self._window, self._pad_id = batch_size, window, pad_id
         self._adapted: Any = None
         self._merged = False
         self._model: Any = None
+        self._reader: Any = None
         self._load()
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Completions, batch by batch; a prompt and its completion never exceed the model's positions.
+        """Completions, window by window; a prompt and its completion never exceed the model's positions.
 
         Raises:
             ValueError: an empty prompt.
         """
         waiting = iter(requests)
-        while batch := list(islice(waiting, self._batch_size)):
-            yield from self._complete(batch)
+        while window := list(islice(waiting, self._window)):
+            room = [(request, self._budget(request)) for request in window]
+            yield from (Completion(request.id, (), "length") for request, budget in room if budget <= 0)
+            writing = [(request, budget) for request, budget in room if budget > 0]
+            if writing:
+                yield from Decoding(self._reader, self._batch_size, writing).completions()
 
     def score_next(self, prompts: Sequence[Tokens], candidates: Sequence[Tokens]) -> list[list[float]]:
         """For each prompt, the log-probability of each candidate continuation (summed over its tokens).
@@ -76,10 +76,11 @@ class TransformersEngine:
         if not all(candidates):
             raise ValueError("a candidate has no tokens")
         scores: list[list[float]] = [[] for _ in prompts]
+        beginning = self._reader.beginning(prompts)
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         for start in range(0, len(order), self._batch_size):
             batch = order[start : start + self._batch_size]
-            table = self._score_candidates([prompts[index] for index in batch], candidates)
+            table = self._score_candidates([prompts[index] for index in batch], candidates, beginning)
             for index, row in zip(batch, table, strict=True):
                 scores[index] = row
         return scores
@@ -121,7 +122,7 @@ class TransformersEngine:
 
     def close(self) -> None:
         """Gives the model's memory back; the engine cannot be used afterwards."""
-        self._model = self._adapted = None
+        self._model = self._adapted = self._reader = None
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -135,11 +136,10 @@ class TransformersEngine:
         self.close()
 
     def _load(self) -> None:
-        self._model = self._adapted = None
+        self._model = self._adapted = self._reader = None
         self._merged = False
         self._model = load_model(self._folder, self._dtype, self._device)
-        known = inspect.signature(self._model.forward).parameters
-        self._takes_positions, self._takes_keep = "position_ids" in known, "logits_to_keep" in known
+        self._reader = Reader(self._model, self._pad_id, self._device)
         self.positions: int | None = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
 
     def _adapt(self, adapter: Path) -> None:
@@ -155,93 +155,9 @@ class TransformersEngine:
             raise UserError(str(adapter), f"does not fit the model ({reason}).", "Give an adapter of it.") from None
         if self._dtype == "float32":
             self._model, self._merged = adapted.merge_and_unload(), True
+            self._reader = Reader(self._model, self._pad_id, self._device)
         else:
             self._adapted = adapted
-
-    def _forward(self, ids: torch.Tensor, mask: torch.Tensor, positions: torch.Tensor, cache: Any, keep: int) -> Any:
-        """Logits [rows, keep, vocabulary] of the last `keep` columns; the cache grows by the columns of `ids`."""
-        inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "past_key_values": cache, "use_cache": True}
-        if self._takes_positions:
-            inputs["position_ids"] = positions
-        if self._takes_keep:
-            inputs["logits_to_keep"] = keep
-        return self._model(**inputs).logits[:, -keep:]
-
-    def _prefill(self, prompts: Sequence[Tokens], room: int) -> tuple[torch.Tensor, Any, torch.Tensor, torch.Tensor]:
-        """Reads the prompts: last logits [rows, vocabulary], cache, mask with `room` free columns, next positions."""
-        if not all(prompts):
-            raise ValueError("a prompt has no tokens")
-        cache = new_cache(self._model.config)
-        shared = _common_prefix(prompts) if len(prompts) > 1 and is_position_free(cache) else 0
-        if shared < SHARED_PREFIX:
-            shared = 0
-        else:
-            ids = torch.tensor([prompts[0][:shared]], device=self._device)
-            self._forward(ids, torch.ones_like(ids), torch.arange(shared, device=self._device)[None], cache, 1)
-            cache.batch_repeat_interleave(len(prompts))
-        lengths = torch.tensor([len(prompt) for prompt in prompts], device=self._device)
-        width = max(map(len, prompts))
-        ids = torch.tensor(
-            [(self._pad_id,) * (width - len(prompt)) + prompt[shared:] for prompt in prompts], device=self._device
-        )
-        columns = torch.arange(shared, width, device=self._device)
-        positions = columns[None] - (width - lengths)[:, None]
-        mask = torch.ones(len(prompts), width + room, dtype=torch.long, device=self._device)
-        mask[:, shared:width] = positions >= shared
-        logits = self._forward(ids, mask[:, :width], positions.clamp(min=0), cache, 1)
-        return logits[:, -1], cache, mask, lengths
-
-    @torch.inference_mode()
-    def _complete(self, requests: Sequence[Request]) -> list[Completion]:
-        budgets = [self._budget(request) for request in requests]
-        texts: list[list[int]] = [[] for _ in requests]
-        stopped = [False] * len(requests)
-        rows = [index for index, budget in enumerate(budgets) if budget > 0]
-        if rows:
-            self._decode([requests[row] for row in rows], [budgets[row] for row in rows], rows, texts, stopped)
-        return [
-            Completion(request.id, tuple(text), "stop" if stop else "length")
-            for request, text, stop in zip(requests, texts, stopped, strict=True)
-        ]
-
-    def _decode(
-        self,
-        requests: Sequence[Request],
-        budgets: Sequence[int],
-        rows: list[int],
-        texts: list[list[int]],
-        stopped: list[bool],
-    ) -> None:
-        """Fills `texts` and `stopped` at the places `rows`; row i of the batch works at rows[i] until it has ended."""
-        logits, cache, mask, positions = self._prefill([request.prompt for request in requests], max(budgets))
-        sampler = Sampler(requests, budgets, self._device)
-        work = list(zip(rows, (request.stop_ids for request in requests), budgets, strict=True))
-        live = [True] * len(work)
-        width = mask.shape[1] - max(budgets)
-        for step in range(max(budgets)):
-            picked = sampler.pick(logits, step)
-            for place, token in enumerate(picked.tolist()):
-                if not live[place]:
-                    continue
-                row, stop_ids, budget = work[place]
-                if token in stop_ids:
-                    stopped[row], live[place] = True, False
-                else:
-                    texts[row].append(token)
-                    live[place] = len(texts[row]) < budget
-            count = sum(live)
-            if count == 0:
-                return
-            if (len(live) - count) * COMPACT >= len(live):
-                kept = [place for place, alive in enumerate(live) if alive]
-                index = torch.tensor(kept, device=self._device)
-                cache.batch_select_indices(index)
-                sampler.select(index)
-                picked, mask, positions = picked[index], mask[index], positions[index]
-                work, live = [work[place] for place in kept], [True] * count
-            width += 1
-            logits = self._forward(picked[:, None], mask[:, :width], positions[:, None], cache, 1)[:, -1]
-            positions = positions + 1
 
     def _budget(self, request: Request) -> int:
         """Tokens that the request may get: the model has no position for more."""
@@ -250,27 +166,25 @@ class TransformersEngine:
         return max(0, min(request.max_new_tokens, self.positions - len(request.prompt)))
 
     @torch.inference_mode()
-    def _score_candidates(self, prompts: Sequence[Tokens], candidates: Sequence[Tokens]) -> list[list[float]]:
-        longest = max(map(len, candidates), default=1)
-        logits, cache, mask, positions = self._prefill(prompts, longest - 1)
-        width = mask.shape[1] - (longest - 1)
-        first = logits.float().log_softmax(-1)
+    def _score_candidates(
+        self, prompts: Sequence[Tokens], candidates: Sequence[Tokens], beginning: Beginning
+    ) -> list[list[float]]:
+        rows = self._reader.read(prompts, beginning)
+        first = rows.logits.float().log_softmax(-1)
         scores = first[:, [candidate[0] for candidate in candidates]]
         branches: dict[Tokens, list[int]] = {}
         for number, candidate in enumerate(candidates):
             if len(candidate) > 1:
                 branches.setdefault(candidate[:-1], []).append(number)
         for stem, numbers in branches.items():
-            length = len(stem)
+            branch = replace(rows, cache=copy.deepcopy(rows.cache))
             ids = torch.tensor(stem, device=self._device).expand(len(prompts), -1)
-            steps = positions[:, None] + torch.arange(length, device=self._device)
-            branch = copy.deepcopy(cache)
-            further = self._forward(ids, mask[:, : width + length], steps, branch, length).float().log_softmax(-1)
+            further = self._reader.go_on(branch, ids).float().log_softmax(-1)
+            places = torch.arange(len(stem), device=self._device)
             for number in numbers:
-                places = torch.arange(length, device=self._device)
                 scores[:, number] += further[:, places, list(candidates[number][1:])].sum(-1)
-        rows: list[list[float]] = scores.tolist()
-        return rows
+        table: list[list[float]] = scores.tolist()
+        return table
 
     def _batches(self, sequences: Sequence[Tokens], width: int) -> Iterator[list[int]]:
         """Indices of the sequences, sorted by length; no batch has more than LOGITS numbers at `width` a token."""
@@ -312,10 +226,3 @@ class TransformersEngine:
         weights = mask[..., None].float()
         means: list[list[float]] = ((states.float() * weights).sum(1) / weights.sum(1)).tolist()
         return means
-
-
-def _common_prefix(prompts: Sequence[Tokens]) -> int:
-    """How many first tokens all prompts share; each keeps one token of its own at least."""
-    first, last = min(prompts), max(prompts)
-    limit = min(map(len, prompts)) - 1
-    return next((place for place in range(limit) if first[place] != last[place]), limit)

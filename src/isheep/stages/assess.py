@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isheep import drain
-from isheep.engines import Request
+from isheep.engines import Request, part_size
 from isheep.errors import UserError
 from isheep.models import Model
 from isheep.progress import bar
@@ -87,7 +87,7 @@ def assess(iteration: Iteration, recipe: Recipe, assessor: Model) -> None:
     pairs = list(pairs_to_assess(iteration))
     waiting = pairs[len(table.rows()) :]
     with bar(f"Assess {iteration.number}", len(pairs), done=len(pairs) - len(waiting)) as advance:
-        for part in parts(waiting, recipe.engine.batch_size):
+        for part in parts(waiting, part_size(recipe.engine)):
             drain.stop_here()
             readings = {
                 question: _read(part, question, prompts, iteration, recipe, assessor) for question in settings.questions

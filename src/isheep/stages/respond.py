@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from isheep import drain
-from isheep.engines import Completion, Request
+from isheep.engines import Completion, Request, part_size
 from isheep.filters.rules import Rules
 from isheep.models import Model
 from isheep.progress import bar
@@ -35,7 +35,7 @@ def respond(iteration: Iteration, recipe: Recipe, model: Model) -> None:
     waiting = kept[len(table.rows()) :]
     with bar(f"Respond {iteration.number}", len(kept), done=len(kept) - len(waiting)) as advance:
         completions = in_order(model.engine, _requests(waiting, iteration, recipe, model)) if waiting else iter(())
-        for part in parts(waiting, recipe.engine.batch_size):
+        for part in parts(waiting, part_size(recipe.engine)):
             drain.stop_here()
             answers = itertools.islice(completions, len(part))
             table.append([_record(*pair, model, rules) for pair in zip(part, answers, strict=True)])

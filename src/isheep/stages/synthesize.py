@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from isheep import drain
-from isheep.engines import Completion, Request
+from isheep.engines import Completion, Request, part_size
 from isheep.errors import StageError
 from isheep.filters.novelty import Novelty
 from isheep.filters.rules import Rules
@@ -41,7 +41,7 @@ def synthesize(
     made = table.rows()
     pool = gather_shots(iteration, earlier, seeds, recipe, model)
     writer = _Writer(iteration.number, model.number, recipe, pool, seeds, earlier, made)
-    per_part = recipe.engine.batch_size
+    per_part = part_size(recipe.engine)
     requests = writer.requests(model, first=table.parts() * per_part)
     with bar(f"Synthesize {iteration.number}", recipe.size, done=writer.kept) as advance:
         completions = in_order(model.engine, requests) if writer.kept < recipe.size else iter(())
