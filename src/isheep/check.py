@@ -12,6 +12,7 @@ from shutil import disk_usage
 from isheep.check_assess import refuse_contradictions, refuse_no_room, unused_prompts
 from isheep.check_engine import engine_found
 from isheep.check_select import quotas, refuse_filters, rules_in_force
+from isheep.check_server import ask_server, refuse_without_model
 from isheep.check_settings import pairs_before, principles_room, refuse_iterations, without_effect
 from isheep.check_stop import stop_rule
 from isheep.checkpoint import Checkpoint, read_checkpoint
@@ -72,7 +73,7 @@ def check(recipe: Recipe, directory: Path | None = None, accept_changes: bool = 
 
 
 def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool) -> Iterator[Finding]:
-    """From cheap to dear: the tokenizer comes last since its library takes seconds to start."""
+    """From cheap to dear: the tokenizer comes late since its library takes seconds to start, a server last."""
     yield from _settings(recipe)
     refuse_contradictions(recipe)
     yield from _prompts(recipe)
@@ -95,6 +96,10 @@ def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool) -> I
     yield _tokens(recipe, checkpoint, encoder)
     yield from _context(recipe, checkpoint, encoder, seeds)
     yield from _assessor(recipe, checkpoint, encoder)
+    if recipe.engine.name == "openai":
+        line, without = ask_server(recipe, checkpoint.folder, encoder)
+        yield Finding("server", line)
+        yield from (Finding("server", one, warning=True) for one in without)
 
 
 def most_pairs(recipe: Recipe) -> int:
@@ -124,6 +129,7 @@ def _settings(recipe: Recipe) -> Iterator[Finding]:
     """Settings that are each right and together wrong."""
     refuse_iterations(recipe)
     refuse_filters(recipe)
+    refuse_without_model(recipe)
     train = recipe.train
     if train.batch_size % train.micro_batch_size:
         raise UserError(

@@ -16,5 +16,7 @@ def engine_found(settings: EngineSettings) -> str:
     """
     if settings.name == "vllm":
         refuse_missing()
+    if settings.name == "openai":
+        return f"a server, {settings.server.connections} requests at once at most"
     package = packages_distributions()[settings.name][0]
     return f"{package} {version(package)}, {settings.batch_size} requests at once"

@@ -37,6 +37,9 @@ Question = Literal["quality", "following"]
 QUESTIONS: tuple[Question, ...] = ("quality", "following")
 """The two scores of the self-assessment."""
 
+Reader = Literal["generate", "distribution"]
+"""How a score is had from a model."""
+
 Filter = Literal["threshold", "perplexity", "density", "random", "top", "cap"]
 
 
@@ -126,7 +129,7 @@ class AssessSettings(Settings):
     assessor: Literal["current", "base", "random"] | FilePath = "current"
     """Who judges: the iteration's own model (the paper), the base (the authors' scripts), chance (a control that spoils
     a run), or the model in this folder."""
-    read: Literal["generate", "distribution"] = "generate"
+    read: Reader = "generate"
     """Parse a written score, or take the expected score over the probabilities of the ten."""
     max_new_tokens: Count = 64
     temperature: Annotated[float, Field(ge=0)] = 0.0
@@ -248,10 +251,26 @@ class VllmSettings(Settings):
     """GPUs that share one copy of the model."""
 
 
+class ServerSettings(Settings):
+    """A server of the OpenAI kind (vLLM, SGLang, llama.cpp, a hosted one), where `engine.name` is `openai`."""
+
+    url: str = "http://127.0.0.1:8000/v1"
+    model: FilePath | None = None
+    """The name under which the server serves `model.path`; None: the only one that it serves."""
+    key_variable: Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]*$")] = "OPENAI_API_KEY"
+    """The environment variable with the key, which may be unset; a key itself never belongs into a recipe."""
+    connections: Count = 64
+    """Requests that are with the server at once, at most; fewer when it says that they are too many."""
+    timeout: Annotated[float, Field(gt=0)] = 600
+    """Seconds for an answer."""
+    retries: Annotated[int, Field(ge=0)] = 8
+    """Further tries of a request that failed."""
+
+
 class EngineSettings(Settings):
     """What runs the model."""
 
-    name: Literal["transformers", "vllm"] = "transformers"
+    name: Literal["transformers", "vllm", "openai"] = "transformers"
     device: str = "auto"
     batch_size: Count = 32
     """Requests that are worked on at once."""
@@ -261,6 +280,7 @@ class EngineSettings(Settings):
     threads: Count | None = None
     """CPU threads; None leaves it to the library."""
     vllm: VllmSettings = VllmSettings()
+    server: ServerSettings = ServerSettings()
 
 
 class Recipe(Settings):

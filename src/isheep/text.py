@@ -115,6 +115,14 @@ class Encoder:
         text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return text
 
+    def spell(self, ids: Sequence[int]) -> str:
+        """The text of the ids with the special tokens written out, for who makes tokens of it again.
+
+        Not covered: what was plain text and looks like a special token comes back as one.
+        """
+        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
+
     def _characters(self, text: str) -> tuple[int, ...]:
         encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
         return tuple(encoded["input_ids"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from isheep.engines.base import Completion, Engine, Request
+from isheep.engines.base import Completion, Engine, NoLogProbabilities, Request
 from isheep.hub import model_folder
 from isheep.recipe import EngineSettings, Recipe
 from isheep.text import Encoder
@@ -14,10 +14,10 @@ def part_size(settings: EngineSettings) -> int:
 
 
 def open_engine(recipe: Recipe, encoder: Encoder) -> Engine:
-    """Loads the recipe's base model into the recipe's engine.
+    """Loads the recipe's base model into the recipe's engine, or finds the server that serves it.
 
     Raises:
-        UserError: the model does not load, or the device is not there.
+        UserError: the model does not load, the device is not there, or no such server.
     """
     folder = model_folder(recipe.model.path)
     match recipe.engine.name:
@@ -38,6 +38,10 @@ def open_engine(recipe: Recipe, encoder: Encoder) -> Engine:
             from isheep.engines.vllm import VllmEngine
 
             return VllmEngine(folder, recipe)
+        case "openai":
+            from isheep.engines.openai import OpenAIEngine
+
+            return OpenAIEngine(folder, recipe.engine.server, encoder)
 
 
-__all__ = ["Completion", "Engine", "Request", "open_engine", "part_size"]
+__all__ = ["Completion", "Engine", "NoLogProbabilities", "Request", "open_engine", "part_size"]

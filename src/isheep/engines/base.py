@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from isheep.errors import UserError
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -35,6 +37,10 @@ class Completion:
     """`stop` (a stop id came) or `length`."""
 
 
+class NoLogProbabilities(UserError):
+    """The engine can generate and not score."""
+
+
 class Engine(Protocol):
     """A model ready to generate and score. Context manager: leaving it gives the memory back."""
 
@@ -48,7 +54,11 @@ class Engine(Protocol):
     def score_next(
         self, prompts: Sequence[tuple[int, ...]], candidates: Sequence[tuple[int, ...]]
     ) -> list[list[float]]:
-        """For each prompt, the log-probability of each candidate continuation (summed over its tokens)."""
+        """For each prompt, the log-probability of each candidate continuation (summed over its tokens).
+
+        Raises:
+            NoLogProbabilities: it cannot, which holds for `score_sequences` too; even where there is no prompt.
+        """
         ...
 
     def score_sequences(self, sequences: Sequence[tuple[int, ...]]) -> list[list[float]]:

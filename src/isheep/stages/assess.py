@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isheep import drain
-from isheep.engines import Request, part_size
+from isheep.engines import NoLogProbabilities, Request, part_size
 from isheep.errors import UserError
 from isheep.models import Model
-from isheep.progress import bar
+from isheep.progress import CONSOLE, bar
 from isheep.prompts import Prompt
-from isheep.recipe import QUESTIONS, AssessSettings, Question, Recipe, locate
+from isheep.recipe import QUESTIONS, AssessSettings, Question, Reader, Recipe, locate
 from isheep.records import Assessment, Pair
 from isheep.run import Iteration
 from isheep.seeding import derive_seed
@@ -86,11 +86,13 @@ def assess(iteration: Iteration, recipe: Recipe, assessor: Model) -> None:
     prompts = {question: load_prompt(locate(file)) for question, file in prompt_files(settings).items()}
     pairs = list(pairs_to_assess(iteration))
     waiting = pairs[len(table.rows()) :]
+    read = how_to_read(settings, assessor) if waiting and prompts else settings.read
     with bar(f"Assess {iteration.number}", len(pairs), done=len(pairs) - len(waiting)) as advance:
         for part in parts(waiting, part_size(recipe.engine)):
             drain.stop_here()
             readings = {
-                question: _read(part, question, prompts, iteration, recipe, assessor) for question in settings.questions
+                question: _read(part, question, read, prompts, iteration, recipe, assessor)
+                for question in settings.questions
             }
             quality, following = (readings.get(question, [NOT_ASKED] * len(part)) for question in QUESTIONS)
             table.append(
@@ -101,6 +103,21 @@ def assess(iteration: Iteration, recipe: Recipe, assessor: Model) -> None:
             )
             advance(len(part))
     table.close()
+
+
+def how_to_read(settings: AssessSettings, assessor: Model) -> Reader:
+    """`assess.read`, or `generate` where the engine gives no log-probabilities, which is said aloud.
+
+    The records tell which it was: what a distribution was read from is a JSON object, what was written is text.
+    """
+    if settings.read == "distribution":
+        try:
+            assessor.engine.score_next((), ())
+        except NoLogProbabilities as error:
+            line = f"! assess.read distribution: {error} The scores are written out and parsed instead."
+            CONSOLE.print(line, markup=False, highlight=False, soft_wrap=True)
+            return "generate"
+    return settings.read
 
 
 def pairs_to_assess(iteration: Iteration) -> Iterator[Pair]:
@@ -115,6 +132,7 @@ def pairs_to_assess(iteration: Iteration) -> Iterator[Pair]:
 def _read(
     pairs: Sequence[Pair],
     question: Question,
+    read: Reader,
     prompts: Mapping[Question, Prompt],
     iteration: Iteration,
     recipe: Recipe,
@@ -124,7 +142,7 @@ def _read(
         return [_by_chance(pair, question, iteration, recipe) for pair in pairs]
     render = prompts[question].render
     texts = [render(instruction=p.instruction, input=p.input, response=p.response) for p in pairs]
-    if recipe.assess.read == "distribution":
+    if read == "distribution":
         return read_distributions(texts, assessor)
     readings = _generate(pairs, texts, question, 0, iteration, recipe, assessor)
     unread = [place for place, reading in enumerate(readings) if reading.score is None]
