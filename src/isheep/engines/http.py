@@ -192,7 +192,7 @@ class Client:
                     raise error
                 yield number, answer
         finally:
-            if count:
+            if count and not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in under_way])
 
     def safe(self, text: str) -> str:
