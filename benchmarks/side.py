@@ -5,13 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from pathlib import Path
 from statistics import median
 
 REPEATS = 3
+
+PEERS = Path(__file__).parents[1] / "build" / "peers"
+"""Environments of peers that do not fit beside isheep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +56,40 @@ def measured(values: Sequence[float]) -> Measured:
     return Measured(median(values), min(values), max(values))
 
 
-def compared(what: str, ours: Measured, peer: Measured | None, unit: str, goal: str, packages: Sequence[str]) -> Row:
-    """A row in which less is better (time, cost)."""
+def compared(
+    what: str,
+    ours: Measured,
+    peer: Measured | None,
+    unit: str,
+    goal: str,
+    packages: Sequence[str],
+    *,
+    more_is_better: bool = False,
+    others: Mapping[str, str] | None = None,
+) -> Row:
+    """A row in which less is better (time, cost), unless told; `others` are versions in other environments."""
+    ratio = peer.value / ours.value if peer else None
     return Row(
         what,
         ours.value,
         peer.value if peer else None,
         unit,
-        peer.value / ours.value if peer else None,
+        1 / ratio if ratio and more_is_better else ratio,
         goal,
-        {"python": platform.python_version(), **{package: version(package) for package in packages}},
+        {"python": platform.python_version(), **{name: version(name) for name in packages}, **(others or {})},
         {name: (one.low, one.high) for name, one in (("ours", ours), ("peer", peer)) if one},
     )
+
+
+def peer_python(name: str, *requirements: str) -> Path:
+    """The interpreter of a peer's own environment under `build/peers`, which is made where it is not there."""
+    folder = PEERS / name
+    python, made = folder / "bin" / "python", folder / "installed"
+    if not made.is_file():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True, stdout=sys.stderr)
+        made.touch()
+    return python
 
 
 def parser(about: str) -> argparse.ArgumentParser:
@@ -78,7 +106,7 @@ def show(rows: Sequence[Row], as_json: bool) -> None:
         return
     print("| what | ours | peer | unit | ratio | goal |\n|---|---|---|---|---|---|")
     for row in rows:
-        ratio = "" if row.ratio is None else f"{row.ratio:,.0f}x"
+        ratio = "" if row.ratio is None else f"{row.ratio:,.{0 if row.ratio >= 10 else 2}f}x"
         print(f"| {row.what} | {_cell(row, 'ours')} | {_cell(row, 'peer')} | {row.unit} | {ratio} | {row.goal} |")
     print(f"\n{', '.join(f'{name} {number}' for name, number in rows[0].versions.items())}")
 

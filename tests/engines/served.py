@@ -114,7 +114,7 @@ class Served:
         loop = asyncio.get_running_loop()
         while True:
             jobs = [await self._waiting.get()]
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.01)
             while not self._waiting.empty():
                 jobs.append(self._waiting.get_nowait())
             jobs.sort(key=lambda job: self._adapter_of(job.payload))

@@ -182,7 +182,7 @@ def test_requests_are_pulled_as_they_can_be_worked_on(served: Served, tiny_model
         completions = engine.generate(stream())
         assert pulled == []
         next(completions)
-        assert len(pulled) <= 3
+        assert len(pulled) <= 6  # Three that ended, three under way.
         assert len(list(completions)) == 39
         assert served.most_at_once <= 3
 
@@ -484,7 +484,15 @@ def test_open_engine_reads_the_recipe(served: Served, tiny_model: Path) -> None:
 
 
 LAMB = Path("src/isheep/lamb/model")
-RUN = ["run", *SMALL, "evaluate.limit=20", "size=64", "engine.name=openai"]
+RUN = [
+    "run",
+    *SMALL,
+    "size=32",
+    "synthesize.patience=9",
+    "evaluate.limit=8",
+    "engine.batch_size=16",
+    "engine.name=openai",
+]
 
 
 def at(server: Served) -> list[str]:
@@ -509,12 +517,13 @@ def test_a_run_on_a_server_that_is_killed_and_resumed_is_a_run_on_a_server(tmp_p
         assert len(set(server.loads)) == 2
         assert server.adapters == {}
         killed = [*command, "--dir", str(tmp_path / "killed")]
-        for stage in ("iteration-01/responses/part-00000.parquet", "iteration-02/instructions/part-00000.parquet"):
-            process = subprocess.Popen(killed, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            while process.poll() is None and not (tmp_path / "killed" / stage).exists():
-                time.sleep(0.01)
-            process.kill()
-            process.wait()
+        process = subprocess.Popen(killed, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        begun = tmp_path / "killed" / "iteration-02/instructions/part-00000.parquet"
+        while process.poll() is None and not begun.exists():
+            time.sleep(0.01)
+        assert process.poll() is None
+        process.kill()
+        process.wait()
         ended = subprocess.run(killed, env=env, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, ended.stderr
     expected, found = tables(tmp_path / "whole"), tables(tmp_path / "killed")

@@ -179,18 +179,21 @@ class Client:
                 task.add_done_callback(under_way.discard)
 
         count = 0
+        ended: list[tuple[int, Any, Exception | None]] = []
         try:
             while True:
+                # New requests first: the server works on them while the caller works on what has ended.
                 if batch := list(islice(waiting, max(0, int(self._window.size) - count))):
                     self._loop.call_soon_threadsafe(start, batch)
                     count += len(batch)
+                for number, answer, error in ended:
+                    if error is not None:
+                        raise error
+                    yield number, answer
                 if count == 0:
                     return
-                number, answer, error = _next(done)
-                count -= 1
-                if error is not None:
-                    raise error
-                yield number, answer
+                ended = _ended(done)
+                count -= len(ended)
         finally:
             if count and not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in under_way])
@@ -351,14 +354,18 @@ async def _body(answer: aiohttp.ClientResponse) -> bytes:
     return bytes(body)
 
 
-def _next(done: queue.SimpleQueue[T]) -> T:
-    """The next answer; only once the user asked to stop, its time is bounded."""
+def _ended(done: queue.SimpleQueue[T]) -> list[T]:
+    """All that have ended, at least one; only once the user asked to stop, the time that it may take is bounded."""
+    found: list[T] = []
     left = GRACE_S
-    while True:
+    while not found:
         try:
-            return done.get(timeout=1.0)
+            found.append(done.get(timeout=1.0))
         except queue.Empty:
             left -= drain.wanted()
             if left <= 0:
                 what = "stopped by the user while the server did not answer; everything finished so far is kept"
                 raise Interrupted(what) from None
+    while not done.empty():
+        found.append(done.get())
+    return found
