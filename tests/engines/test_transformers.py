@@ -37,7 +37,7 @@ SHARING = [(*HEAD, 50, 51), (*HEAD, 60), (*HEAD, 50, 7, 8, 9, 5), (*HEAD, 61)]
 def open_tiny(
     folder: Path, batch_size: int = 8, dtype: str = "float32", window: int | None = None
 ) -> TransformersEngine:
-    return TransformersEngine(folder, dtype, "cpu", batch_size, window or batch_size, None, PAD)
+    return TransformersEngine(folder, dtype, "cpu", batch_size, None, PAD, window)
 
 
 def load_reference(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
@@ -315,7 +315,7 @@ def test_refusals(tiny_model: Path, tmp_path: Path) -> None:
         open_tiny(tmp_path)
     assert caught.value.where == str(tmp_path)
     with pytest.raises(UserError, match="`abacus` cannot be used"):
-        TransformersEngine(tiny_model, "float32", "abacus", 1, 1, None, PAD)
+        TransformersEngine(tiny_model, "float32", "abacus", 1, None, PAD)
 
 
 def test_open_engine_reads_the_recipe(tiny_model: Path) -> None:

@@ -156,7 +156,7 @@ def test_model_learns_to_answer_and_to_stop(
     encoder = Encoder.load(tiny_model, "chatml")
     prompt = encoder.chat(ROWS[0]["messages"][:1])
     request = Request("a", prompt, 20, encoder.stop_ids)
-    with TransformersEngine(tiny_model, "float32", "cpu", 1, 1, None, encoder.pad_id) as engine:
+    with TransformersEngine(tiny_model, "float32", "cpu", 1, None, encoder.pad_id) as engine:
         engine.use(tmp_path / "run" / "iteration-01" / "adapter")
         (completion,) = engine.generate([request])
     assert completion.finish_reason == "stop"
@@ -296,7 +296,7 @@ def test_an_adapter_that_was_trained_on_loads_alone_on_the_base(tiny_model: Path
     assert configs[0] == configs[1]
     encoder = Encoder.load(tiny_model, "chatml")
     scores = []
-    with TransformersEngine(tiny_model, "float32", "cpu", 1, 1, None, encoder.pad_id) as engine:
+    with TransformersEngine(tiny_model, "float32", "cpu", 1, None, encoder.pad_id) as engine:
         for adapter in (None, *folders):
             engine.use(adapter)
             scores.append(engine.score_sequences([encoder.chat(ROWS[0]["messages"][:1])])[0])

@@ -37,9 +37,16 @@ class TransformersEngine:
     """
 
     def __init__(
-        self, model_dir: Path, dtype: str, device: str, batch_size: int, window: int, threads: int | None, pad_id: int
+        self,
+        model_dir: Path,
+        dtype: str,
+        device: str,
+        batch_size: int,
+        threads: int | None,
+        pad_id: int,
+        window: int | None = None,
     ) -> None:
-        """Loads the model; `window` is the number of requests in one.
+        """Loads the model; `window` is the number of requests in one, a batch of them unless given.
 
         Raises:
             UserError: it does not load, or there is no such device.
@@ -47,7 +54,7 @@ class TransformersEngine:
         if threads is not None:
             torch.set_num_threads(threads)
         self._folder, self._dtype, self._device = model_dir, dtype, pick_device(device)
-        self._batch_size, self._window, self._pad_id = batch_size, window, pad_id
+        self._batch_size, self._window, self._pad_id = batch_size, window or batch_size, pad_id
         self._adapted: Any = None
         self._merged = False
         self._model: Any = None
