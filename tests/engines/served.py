@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from aiohttp import web
 
 from isheep.engines.base import Request
 from isheep.engines.transformers import TransformersEngine
+from isheep.engines.vllm import CPU_VARIABLES
 from isheep.text import Encoder
 
 NAME = "served"
@@ -316,4 +324,30 @@ def serve(folder: Path, manners: Manners | None = None, port: int = 0) -> Iterat
         served.close()
 
 
-__all__ = ["NAME", "Fault", "Manners", "Served", "serve"]
+@contextmanager
+def serve_with_vllm(folder: Path) -> Iterator[str]:
+    """vLLM's own server on the model, where vLLM is installed; yields its url."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = "--enable-lora --max-lora-rank 8 --enforce-eager --no-enable-chunked-prefill".split()
+    settings = ["--model", str(folder), "--dtype", "float32", "--gpu-memory-utilization", "0.3", "--port", str(port)]
+    variables = {**CPU_VARIABLES, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *settings, *options]
+    with tempfile.TemporaryFile() as log:
+        server = subprocess.Popen(command, env={**os.environ, **variables}, stdout=log, stderr=log)
+        try:
+            for _ in range(600):
+                with suppress(OSError), urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                    break
+                if server.poll() is not None:
+                    log.seek(0)
+                    raise RuntimeError(log.read().decode(errors="replace")[-2000:])
+                time.sleep(0.5)
+            yield f"http://127.0.0.1:{port}/v1"
+        finally:
+            server.terminate()
+            server.wait(60)
+
+
+__all__ = ["NAME", "Fault", "Manners", "Served", "serve", "serve_with_vllm"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,16 +18,23 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from isheep.engines import Completion, Engine, Request, open_engine
+from isheep.engines.openai import OpenAIEngine
 from isheep.errors import UserError
 from isheep.recipe import Recipe, load_recipe, locate
 from isheep.text import Encoder
+from tests.engines.served import serve, serve_with_vllm
 
 LAMB = locate("package:lamb/model")
 BATCH = 6
 CLOSE = 1e-3
 
 needs_vllm = pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed here: make test-vllm")
-ENGINES = ["transformers", pytest.param("vllm", marks=needs_vllm)]
+ENGINES = [
+    "transformers",
+    "openai",
+    pytest.param("vllm", marks=needs_vllm),
+    pytest.param("openai on vllm", marks=needs_vllm),
+]
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +43,15 @@ def encoder() -> Encoder:
 
 
 @pytest.fixture(scope="module")
-def recipe(request: pytest.FixtureRequest) -> Recipe:
-    return load_recipe("lamb", [f"engine.name={request.param}", f"engine.batch_size={BATCH}"])
+def recipe(request: pytest.FixtureRequest) -> Iterator[Recipe]:
+    """lamb on the engine; one of a server finds its server running: over the embedded engine, or vLLM's own."""
+    name, _, on_vllm = str(request.param).partition(" ")
+    with ExitStack() as stack:
+        settings = [f"engine={name}", f"engine.batch_size={BATCH}", f"engine.server.connections={BATCH}"]
+        if name == "openai":
+            url = stack.enter_context(serve_with_vllm(LAMB)) if on_vllm else stack.enter_context(serve(LAMB)).url
+            settings.append(f"engine.server.url={url}")
+        yield load_recipe("lamb", settings)
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +200,13 @@ def test_sequences_within_a_thousandth(engine: Engine, reference: Any, prompts: 
         assert row == pytest.approx([float(whole[n, token]) for n, token in enumerate(sequence[1:])], abs=CLOSE)
 
 
-def test_vectors_are_means_of_the_last_states(engine: Engine, reference: Any, prompts: list[tuple[int, ...]]) -> None:
+def test_vectors_are_means_of_the_last_states(
+    engine: Engine, recipe: Recipe, reference: Any, prompts: list[tuple[int, ...]]
+) -> None:
+    if recipe.engine.name == "openai":
+        with pytest.raises(UserError, match="vector"):
+            engine.embed(prompts)
+        return
     vectors = engine.embed(prompts)
     for prompt, vector in zip(prompts, vectors, strict=True):
         with torch.inference_mode():
@@ -231,7 +253,10 @@ def test_close_gives_the_memory_back(recipe: Recipe, encoder: Encoder, prompts: 
 
 
 def _holders(engine: Any) -> Callable[[], bool]:
-    """Whether anything holds the model's memory: its weights here, or a process of its own."""
+    """Whether anything is left of it: its weights here, a process of its own, or the thread that asks a server."""
+    if isinstance(engine, OpenAIEngine):
+        threads = [thread for thread in threading.enumerate() if thread.name == "server"]
+        return lambda: any(thread.is_alive() for thread in threads)
     if hasattr(engine, "_model"):
         weight = weakref.ref(engine._model.get_input_embeddings().weight)
         return lambda: weight() is not None
