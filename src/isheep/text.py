@@ -42,6 +42,7 @@ class Encoder:
     def __init__(self, tokenizer: Any, template: str | None) -> None:
         """Wraps a loaded tokenizer; see `load` for what `template` may be and which errors come."""
         self.tokenizer = tokenizer
+        self._backend: Any = getattr(tokenizer, "backend_tokenizer", None)
         self._template = template
         self._where = str(tokenizer.name_or_path) if template is None else f"model.template={template}"
         self._source = _template_source(tokenizer, template)
@@ -112,19 +113,24 @@ class Encoder:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of the ids, special tokens left out."""
-        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text
+        return self._decode(ids, skip=True)
 
     def spell(self, ids: Sequence[int]) -> str:
         """The text of the ids with the special tokens written out, for who makes tokens of it again.
 
         Not covered: what was plain text and looks like a special token comes back as one.
         """
-        text: str = self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return text
+        return self._decode(ids, skip=False)
+
+    def _decode(self, ids: Sequence[int], skip: bool) -> str:
+        if self._backend is not None:
+            # What the tokenizer itself calls, after a look at the type of every id that costs as much again.
+            return str(self._backend.decode(list(ids), skip_special_tokens=skip))
+        found = self.tokenizer.decode(list(ids), skip_special_tokens=skip, clean_up_tokenization_spaces=False)
+        return str(found)
 
     def _characters(self, text: str) -> tuple[int, ...]:
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        backend = self._backend
         if backend is None:
             encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
             return tuple(encoded["input_ids"])

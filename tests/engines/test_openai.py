@@ -401,36 +401,6 @@ def test_nobody_at_the_url(tiny_model: Path) -> None:
         OpenAIEngine(tiny_model, ServerSettings(url="http://127.0.0.1:9"), Encoder.load(tiny_model, "chatml"))
 
 
-@pytest.mark.parametrize(
-    ("url", "message"),
-    [
-        ("http://me:secret@host/v1", "a user name, a password or a query"),
-        ("http://host/v1?key=secret", "a user name, a password or a query"),
-        ("ftp://host", "no http or https address"),
-        ("host:8000", "no http or https address"),
-        ("http://host:99999", "is no address"),
-        ("http://[secret", "is no address"),
-    ],
-)
-def test_a_url_that_cannot_be_used_is_told_without_its_secret(url: str, message: str) -> None:
-    with pytest.raises(UserError, match=message) as caught:
-        http.api_url(url)
-    assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("given", "used"),
-    [
-        ("http://host:8000", "http://host:8000/v1"),
-        ("http://host:8000/", "http://host:8000/v1"),
-        ("https://host/v1/", "https://host/v1"),
-        ("https://host/api/openai", "https://host/api/openai"),
-    ],
-)
-def test_the_url_of_the_api(given: str, used: str) -> None:
-    assert http.api_url(given) == used
-
-
 def test_the_key_goes_to_the_server_and_nowhere_else(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, adapter: Path
 ) -> None:

@@ -37,6 +37,7 @@ from isheep.stages.assess import (
     parse_score,
     prompt_files,
 )
+from tests.engines.served import Manners, serve
 
 BuildTokenizer = Callable[..., Any]
 
@@ -330,6 +331,23 @@ def test_both_readings_keep_what_they_saw(fill: Fill) -> None:
         assert list(json.loads(row.quality_raw or "")) == [str(score) for score in SCORES]
     written = fill(read="generate").assess()
     assert all(row.quality_raw and not row.quality_raw.startswith("{") for row in written)
+
+
+def test_where_there_are_no_log_probabilities_the_score_is_written_which_is_said_and_kept(
+    fill: Fill, judge_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written = fill(read="generate").assess()
+    with serve(judge_folder, Manners(logprobs=False)) as server:
+        data = fill(read="distribution").recipe.model_dump()
+        data["engine"] |= {"name": "openai", "server": {**data["engine"]["server"], "url": server.url}}
+        bench = Bench(parse_recipe(data, "test"), tmp_path / "served", 1, 6)
+        found = bench.assess()
+        bench.models.release()
+        bench.run.release()
+    assert bench.recipe.assess.read == "distribution"
+    assert [row.quality_raw for row in found] == [row.quality_raw for row in written]
+    assert [row.quality for row in found] == [row.quality for row in written]
+    assert capsys.readouterr().err.count("The scores are written out and parsed instead.") == 1
 
 
 def generated(bench: Bench, attempt: int, temperature: float) -> list[str]:
