@@ -54,17 +54,21 @@ def main() -> None:
     given = arguments.parse_args()
     python = peer_python("distilabel", *PEER)
     ours, peers, bare = [], [], []
+    own_cpu, peers_cpu = [], []
     with tempfile.TemporaryDirectory() as folder:
         answers = write_answers(Path(folder) / "answers.json", 2 * given.records)
         for repeat in range(given.repeats):
             with instant_server(answers) as url:
                 recipe = recipe_for(url, given.records)
                 payloads: Payloads = []
-                seconds = by_isheep(recipe, Path(folder) / str(repeat), payloads)
+                seconds, cpu = by_isheep(recipe, Path(folder) / str(repeat), payloads)
+                own_cpu.append(cpu / given.records)
                 ours.append(given.records / seconds)
                 bare.append(len(payloads) / asyncio.run(by_bare_client(url, payloads)))
                 found = by_distilabel(python, url, given.records)
+                peers_cpu.append(found["cpu"] / given.records)
                 peers.append(given.records / found["seconds"])
+                print(f"repeat {repeat + 1}: {ours[-1]:.0f} and {peers[-1]:.1f} records/s", file=sys.stderr)
     packages = {"distilabel": found["version"]}
     requests = len(payloads) / given.records
     rows = [
@@ -76,6 +80,15 @@ def main() -> None:
             "50x",
             PACKAGES,
             more_is_better=True,
+            others=packages,
+        ),
+        compared(
+            f"{given.records:,} records, CPU of each without the server's",
+            measured(own_cpu),
+            measured(peers_cpu),
+            "CPU-s",
+            "50x",
+            PACKAGES,
             others=packages,
         ),
         compared(
@@ -135,21 +148,21 @@ def instant_server(answers: Path) -> Iterator[str]:
         process.wait()
 
 
-def by_isheep(recipe: Recipe, directory: Path, payloads: Payloads) -> float:
-    """Seconds of the three stages, the engine's start included; `payloads` is filled with what was sent."""
+def by_isheep(recipe: Recipe, directory: Path, payloads: Payloads) -> tuple[float, float]:
+    """Seconds and CPU seconds of the three stages and the engine's start; `payloads` is filled with what was sent."""
     seeds = load_seeds(locate(recipe.seeds.path))
     with Run.create_or_resume(directory, recipe) as run, Models(recipe) as models:
         iteration, model = run.iteration(1), models.base
-        start = time.perf_counter()
+        start, before = time.perf_counter(), time.process_time()
         synthesize(iteration, [], seeds, recipe, model)
         respond(iteration, recipe, model)
         assess(iteration, recipe, model)
-        seconds = time.perf_counter() - start
+        seconds, cpu = time.perf_counter() - start, time.process_time() - before
         rows = iteration.table("assessments").rows()
         if sum(row.quality is not None for row in rows) != recipe.size:
             raise AssertionError(f"{recipe.size} records were to be scored, not {len(rows)}")
         payloads += payloads_of(run, recipe, model)
-    return seconds
+    return seconds, cpu
 
 
 def payloads_of(run: Run, recipe: Recipe, model: Model) -> Payloads:

@@ -1,8 +1,9 @@
-"""The peer's side of `orchestration.py`, run in the peer's own environment: URL RECORDS; prints seconds as JSON."""
+"""The peer's side of `orchestration.py`, run in its own environment: URL RECORDS; prints what it took as JSON."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from importlib.metadata import version
@@ -46,12 +47,13 @@ def main() -> None:
             )
             last.connect(step)
             last = step
-    start = time.perf_counter()
+    start, before = time.perf_counter(), sum(os.times()[:4])
     made_set = pipeline.run(use_cache=False)
     seconds = time.perf_counter() - start
+    cpu = sum(os.times()[:4]) - before
     rows = made_set["default"]["train"]
     whole = sum(bool(row["task"] and row["response"] and row["score"]) for row in rows)
-    print(json.dumps({"seconds": seconds, "records": whole, "version": version("distilabel")}))
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "records": whole, "version": version("distilabel")}))
 
 
 if __name__ == "__main__":
