@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -255,8 +254,8 @@ def test_close_gives_the_memory_back(recipe: Recipe, encoder: Encoder, prompts: 
 def _holders(engine: Any) -> Callable[[], bool]:
     """Whether anything is left of it: its weights here, a process of its own, or the thread that asks a server."""
     if isinstance(engine, OpenAIEngine):
-        threads = [thread for thread in threading.enumerate() if thread.name == "server"]
-        return lambda: any(thread.is_alive() for thread in threads)
+        thread = engine._client._thread
+        return thread.is_alive
     if hasattr(engine, "_model"):
         weight = weakref.ref(engine._model.get_input_embeddings().weight)
         return lambda: weight() is not None
