@@ -63,7 +63,6 @@ def compared(
     unit: str,
     goal: str,
     packages: Sequence[str],
-    *,
     more_is_better: bool = False,
     others: Mapping[str, str] | None = None,
 ) -> Row:
@@ -106,7 +105,7 @@ def show(rows: Sequence[Row], as_json: bool) -> None:
         return
     print("| what | ours | peer | unit | ratio | goal |\n|---|---|---|---|---|---|")
     for row in rows:
-        ratio = "" if row.ratio is None else f"{row.ratio:,.{0 if row.ratio >= 10 else 2}f}x"
+        ratio = "" if row.ratio is None else f"{row.ratio:,.0f}x" if row.ratio >= 100 else f"{row.ratio:.2f}x"
         print(f"| {row.what} | {_cell(row, 'ours')} | {_cell(row, 'peer')} | {row.unit} | {ratio} | {row.goal} |")
     print(f"\n{', '.join(f'{name} {number}' for name, number in rows[0].versions.items())}")
 

@@ -14,7 +14,7 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from transformers import PrinterCallback, TrainerCallback
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig
 
 from isheep import drain
 from isheep.engines.loading import load_model, pick_device
@@ -23,6 +23,7 @@ from isheep.files import sync, write_atomic
 from isheep.hub import model_folder
 from isheep.progress import bar
 from isheep.recipe import LoraSettings, Recipe
+from isheep.stages.steps import Trainer, collator, quicken_dropout
 from isheep.stages.train import Example
 from isheep.text import IGNORED, Encoder
 
@@ -100,17 +101,19 @@ class Training:
             target_modules="all-linear",
             task_type="CAUSAL_LM",
         )
-        trainer = SFTTrainer(
+        trainer = Trainer(
             model=model if self._start is None else _adapted(model, self._start, settings),
             args=self._arguments(steps, bool(held_out), on_cpu=device.type == "cpu", checkpointing=big),
             train_dataset=_dataset(examples),
             eval_dataset=_dataset(sorted(held_out, key=lambda example: len(example.ids))) if held_out else None,
-            data_collator=_collator(self._encoder.pad_id),
+            data_collator=collator(self._encoder.pad_id),
             processing_class=self._encoder.tokenizer,
             peft_config=adapter if self._start is None else None,
         )
         # The tokenizer need not lie in every checkpoint, nor may the trainer change the model's special tokens by it.
         trainer.processing_class = None
+        if device.type == "cpu":
+            quicken_dropout(trainer.model)
         trainer.remove_callback(PrinterCallback)
         return trainer
 
@@ -228,22 +231,3 @@ def _dataset(examples: Sequence[Example]) -> Any:
         "labels": [list(example.labels) for example in examples],
     }
     return Dataset.from_dict(columns)
-
-
-def _collator(pad_id: int) -> Callable[[Sequence[dict[str, list[int]]]], dict[str, torch.Tensor]]:
-    """Pads rows on the right, [rows, longest]; padding is neither seen nor learned."""
-
-    def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
-        width = max(len(row["input_ids"]) for row in rows)
-
-        def padded(name: str, value: int) -> torch.Tensor:
-            return torch.tensor([row[name] + [value] * (width - len(row[name])) for row in rows])
-
-        lengths = torch.tensor([[len(row["input_ids"])] for row in rows])
-        return {
-            "input_ids": padded("input_ids", pad_id),
-            "labels": padded("labels", IGNORED),
-            "attention_mask": (torch.arange(width)[None] < lengths).long(),
-        }
-
-    return collate
