@@ -216,7 +216,7 @@ def test_an_adapter_names_its_base_by_the_hub_id(hub: Hub, tmp_path: Path) -> No
         iteration = owned.iteration(1)
         iteration.write_training_set([{"id": "1", "messages": messages}])
         train(iteration, [], recipe, encoder)
-    config = json.loads((iteration.adapter_path / "adapter_config.json").read_text())
+    config = json.loads((iteration.weights_path / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == ID
 
 

@@ -213,10 +213,11 @@ def test_the_loop_does_every_stage_by_its_name_and_through_the_one_hook() -> Non
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_declares_the_files_that_it_reads(stage: str) -> None:
     names = {file for one in STAGES.values() for file in one.makes}
-    attributes = {"training_set_path": "training-set.jsonl", "adapter_path": "adapter"}
+    attributes = {"training_set_path": {"training-set.jsonl"}, "weights_path": {"adapter", "model"}}
     nodes = [node for source in Reached(ROOTS[stage]).sources() for node in ast.walk(ast.parse(source))]
     found = {node.value for node in nodes if isinstance(node, ast.Constant)} & names
-    found |= {attributes[node.attr] for node in nodes if isinstance(node, ast.Attribute) and node.attr in attributes}
+    for node in nodes:
+        found |= attributes.get(node.attr, set()) if isinstance(node, ast.Attribute) else set()
     # An item's row of the evaluation has a field of that name.
     found -= {"responses"} if stage == "evaluate" else set()
     assert found <= {file for reads in STAGES[stage].reads for file in reads.files} | set(STAGES[stage].makes)
@@ -317,7 +318,7 @@ def test_the_content_of_what_earlier_stages_made_counts(recipe: Recipe, tmp_path
         ("setting=total_base", "gather", {
             "iteration-01/instructions", "iteration-01/responses", "iteration-01/selection",
         }),
-        ("setting=one_last", "train", {"iteration-01/adapter"}),
+        ("setting=one_last", "train", {"iteration-01/adapter", "iteration-01/model"}),
         ("synthesize.shots_from=mixed", "synthesize", {
             "iteration-01/responses", "iteration-01/assessments", "iteration-01/selection",
         }),
@@ -350,7 +351,7 @@ def test_the_settings_of_how_work_is_done_are_settings() -> None:
 
 
 def test_what_a_stage_makes_lies_in_its_iteration() -> None:
-    assert files_made("train", 3) == ["iteration-03/train.json", "iteration-03/adapter"]
+    assert files_made("train", 3) == [f"iteration-03/{file}" for file in ("train.json", "adapter", "model")]
     assert files_made("train", 3, scratch=True)[-1] == "iteration-03/checkpoints"
 
 

@@ -308,7 +308,7 @@ def test_an_ablation_runs_on_lamb(name: str, ran: Ran) -> None:
         assert found.state() == "finished"
         lines = of(found).training_set_path.read_text(encoding="utf-8").splitlines()
         assert [json.loads(line)["id"] for line in lines] == kept(found)
-        assert (of(found).adapter_path / "adapter_model.safetensors").is_file()
+        assert (of(found).weights_path / "adapter_model.safetensors").is_file()
         assert list(of(found).read_json("scores.json") or {}) == found.recipe.evaluate.benchmarks
     else:
         assert found.state() == "failed"

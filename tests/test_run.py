@@ -435,18 +435,18 @@ def test_an_adapter_appears_whole_or_not_at_all(directory: Path, recipe: Recipe)
     with Run.create_or_resume(directory, recipe) as run:
         iteration = run.iteration(1)
         for text in ("first", "second"):
-            with iteration.new_adapter() as folder:
+            with iteration.new_weights("adapter") as folder:
                 (folder / "deep").mkdir()
                 (folder / "deep" / "weights").write_text(text)
-        with pytest.raises(KeyboardInterrupt), iteration.new_adapter() as folder:  # noqa: PT012
+        with pytest.raises(KeyboardInterrupt), iteration.new_weights("adapter") as folder:  # noqa: PT012
             (folder / "weights").write_text("half")
             raise KeyboardInterrupt
-        assert (iteration.adapter_path / "deep" / "weights").read_text() == "second"
-        assert [path.name for path in iteration.adapter_path.iterdir()] == ["deep"]
-        with iteration.new_adapter() as folder:
+        assert (iteration.weights_path / "deep" / "weights").read_text() == "second"
+        assert [path.name for path in iteration.weights_path.iterdir()] == ["deep"]
+        with iteration.new_weights("adapter") as folder:
             (folder / "weights").write_text("third")
         assert [path.name for path in iteration.path.iterdir()] == ["adapter"]
-        assert (iteration.adapter_path / "weights").read_text() == "third"
+        assert (iteration.weights_path / "weights").read_text() == "third"
 
 
 def test_the_store_imports_nothing_heavy() -> None:

@@ -13,7 +13,7 @@ from isheep.check_assess import refuse_contradictions, refuse_no_room, unused_pr
 from isheep.check_engine import engine_found
 from isheep.check_select import quotas, refuse_filters, rules_in_force
 from isheep.check_server import ask_server, refuse_without_model
-from isheep.check_settings import pairs_before, principles_room, refuse_iterations, without_effect
+from isheep.check_settings import pairs_before, principles_room, refuse_iterations, refuse_method, without_effect
 from isheep.check_stop import stop_rule
 from isheep.checkpoint import Checkpoint, read_checkpoint
 from isheep.errors import UserError
@@ -34,11 +34,13 @@ DISTRIBUTION_TOKENS = 40
 """As long is the record of the probabilities of the ten scores."""
 NUMBER_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 SAVED_NUMBER_BYTES = 4
-"""Adapters train and are saved in float32 whatever the model's dtype."""
+"""What is trained is float32 whatever the model's dtype, and so are adapters as they are saved."""
 CHECKPOINTS = 3
 """Checkpoints that lie on disk at once while training: the best, the newest and the one that is being written."""
 CHECKPOINT_COPIES = 3
-"""An adapter's numbers in a checkpoint: the adapter and the two moments of the optimizer."""
+"""Numbers in a checkpoint for each that is trained: itself and the two moments of the optimizer."""
+TRAINING_COPIES = CHECKPOINT_COPIES + 1
+"""The same in memory, with the gradient."""
 RESERVE = 64 * 2**20
 """Bytes for scores, health, reports, logs and the small change of many files."""
 
@@ -90,7 +92,7 @@ def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool) -> I
     checkpoint = _model("model.path", recipe.model.path)
     yield Finding("model", f"{recipe.model.path}  {checkpoint.parameters:,} parameters")
     yield _disk(recipe, checkpoint, directory)
-    yield _memory(recipe, checkpoint)
+    yield _memory(recipe, checkpoint, trained=True)
     _refuse_unknown_architecture(checkpoint)
     encoder = Encoder.load(checkpoint.folder, recipe.model.template)
     yield _tokens(recipe, checkpoint, encoder)
@@ -110,19 +112,23 @@ def most_pairs(recipe: Recipe) -> int:
 def disk_needed(recipe: Recipe, checkpoint: Checkpoint) -> int:
     """Bytes that a whole run writes, from above.
 
-    RESERVE + iterations x (records + adapter) + the checkpoints of one training, where
+    RESERVE + iterations x (records + weights) + the checkpoints of one training, where
     records = 2 (table and training set) x TOKEN_BYTES x size x (tokens of a request, of a response and of each score
     that is asked for, all at their limits), and with total_base as much again for each pair of an earlier iteration in
-    a training set; adapter = SAVED_NUMBER_BYTES x its parameters, and
-    checkpoints = CHECKPOINTS x CHECKPOINT_COPIES x adapter.
+    a training set; weights = an adapter in float32, or the whole model in its dtype, and
+    checkpoints = CHECKPOINTS x CHECKPOINT_COPIES x SAVED_NUMBER_BYTES x the numbers that are trained.
     """
     written = recipe.assess.max_new_tokens if recipe.assess.read == "generate" else DISTRIBUTION_TOKENS
     tokens = recipe.synthesize.max_new_tokens + recipe.respond.max_new_tokens + len(recipe.assess.questions) * written
     records = 2 * TOKEN_BYTES * recipe.size * tokens
-    adapter = SAVED_NUMBER_BYTES * checkpoint.adapter_parameters(recipe.train.lora.rank)
+    weights = trained = SAVED_NUMBER_BYTES * checkpoint.adapter_parameters(recipe.train.lora.rank)
+    if recipe.train.method == "full":
+        trained = SAVED_NUMBER_BYTES * checkpoint.parameters
+        weights = NUMBER_BYTES[recipe.model.dtype] * checkpoint.parameters
     again = sum(pairs_before(recipe, most_pairs(recipe), number + 1) for number in range(recipe.iterations))
     records_again = TOKEN_BYTES * again * tokens
-    return RESERVE + recipe.iterations * (records + adapter) + records_again + CHECKPOINTS * CHECKPOINT_COPIES * adapter
+    checkpoints = CHECKPOINTS * CHECKPOINT_COPIES * trained
+    return RESERVE + recipe.iterations * (records + weights) + records_again + checkpoints
 
 
 def _settings(recipe: Recipe) -> Iterator[Finding]:
@@ -130,6 +136,7 @@ def _settings(recipe: Recipe) -> Iterator[Finding]:
     refuse_iterations(recipe)
     refuse_filters(recipe)
     refuse_without_model(recipe)
+    refuse_method(recipe)
     train = recipe.train
     if train.batch_size % train.micro_batch_size:
         raise UserError(
@@ -258,11 +265,14 @@ def _disk(recipe: Recipe, checkpoint: Checkpoint, directory: Path | None) -> Fin
     return Finding("disk", f"{_size(free)} free, the run writes at most {_size(needed)}")
 
 
-def _memory(recipe: Recipe, checkpoint: Checkpoint) -> Finding:
+def _memory(recipe: Recipe, checkpoint: Checkpoint, trained: bool = False) -> Finding:
     """A warning only: on a GPU the weights lie elsewhere, and which device is there only torch can tell."""
     needed = checkpoint.parameters * NUMBER_BYTES[recipe.model.dtype]
     available = _available_memory()
     found = f"the weights take {_size(needed)} in {recipe.model.dtype}"
+    if trained and recipe.train.method == "full":
+        needed = checkpoint.parameters * TRAINING_COPIES * SAVED_NUMBER_BYTES
+        found += f", training all of them {_size(needed)}"
     if available is None:
         return Finding("memory", found)
     if available < needed:

@@ -1,13 +1,14 @@
-"""What can be known of the iterative setting, the shots and the principles before anything is spent."""
+"""What can be known of the iterative setting, the shots, the principles and the training before anything is spent."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 from isheep.checkpoint import Checkpoint
 from isheep.errors import UserError
 from isheep.prompts import Prompt, bare
-from isheep.recipe import Recipe, locate
+from isheep.recipe import LoraSettings, Recipe, locate
 from isheep.records import SeedTask
 from isheep.stages.respond import FIELDS
 from isheep.text import Encoder
@@ -22,9 +23,27 @@ def refuse_iterations(recipe: Recipe) -> None:
         )
 
 
+FOUR_BIT_DEVICES = ("auto", "cpu", "cuda", "xpu")
+"""Beginnings of `engine.device` on which bitsandbytes trains in 4 bits."""
+
+
+def refuse_method(recipe: Recipe) -> None:
+    """Raises UserError where the training's method cannot run here."""
+    if recipe.train.method != "qlora":
+        return
+    if find_spec("bitsandbytes") is None:
+        what = "qlora reads the base in 4 bits by bitsandbytes, which is not installed."
+        raise UserError("train.method", what, 'Install it with `pip install "isheep[qlora]"`, or give lora.')
+    if not recipe.engine.device.startswith(FOUR_BIT_DEVICES):
+        what = f"qlora does not run on engine.device {recipe.engine.device}."
+        raise UserError("train.method", what, "Give lora, or a device of cpu, cuda or xpu.")
+
+
 def without_effect(recipe: Recipe) -> list[str]:
-    """What the recipe asks for and its number of iterations or shots leaves nothing of, in words."""
+    """What the recipe asks for and another of its settings leaves nothing of, in words."""
     idle = []
+    if recipe.train.method == "full" and recipe.train.lora != LoraSettings():
+        idle.append("train.lora is for adapters, and train.method is full")
     if recipe.iterations == 1:
         if recipe.setting in ("one_last", "total_base"):
             idle.append(f"setting {recipe.setting} differs from one_base from iteration 2 on, and iterations is 1")

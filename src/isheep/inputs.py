@@ -37,7 +37,7 @@ PATHS = (
 )
 """Settings that may name another file or folder: where there is one, its content counts and not its name."""
 
-HOW = ("engine.", "train.micro_batch_size")
+HOW = ("engine.", "train.micro_batch_size", "train.gradient_checkpointing")
 """Settings (or beginnings of their names) of how the work is done and not of what is done. In a key they count like
 any other, since other batches round otherwise; but what has ended stands when they change under a run."""
 
@@ -70,6 +70,8 @@ ENGINE = ("model.path", "model.dtype", "engine")
 RULES = ("rules", "select.threshold")
 RULES_COUNT = {"select.threshold": lambda recipe: recipe.select.threshold < 0}
 """The rules look whether the threshold switches them off."""
+WEIGHTS = ("adapter", "model")
+"""What a training leaves: one of the two, as `train.method` says."""
 SELECTED = ("instructions", "responses", "selection")
 TABLES_OF_PAIRS = ("instructions", "responses", "assessments", "selection")
 
@@ -78,7 +80,7 @@ STAGES: dict[str, Stage] = {
         settings=(*ENGINE, "model.template", "seeds", "size", "synthesize", *RULES, "novelty", "seed"),
         counts=RULES_COUNT,
         reads=(
-            Reads("last", ("adapter",)),
+            Reads("last", WEIGHTS),
             Reads("earlier", ("instructions",)),
             Reads("earlier", TABLES_OF_PAIRS, when=lambda recipe: recipe.synthesize.shots_from == "mixed"),
         ),
@@ -87,17 +89,17 @@ STAGES: dict[str, Stage] = {
     "respond": Stage(
         settings=(*ENGINE, "model.template", "respond", *RULES, "seed"),
         counts=RULES_COUNT,
-        reads=(Reads("last", ("adapter",)), Reads("own", ("instructions",))),
+        reads=(Reads("last", WEIGHTS), Reads("own", ("instructions",))),
         makes=("responses",),
     ),
     "assess": Stage(
         settings=(*ENGINE, "model.template", "assess", "seed"),
-        reads=(Reads("last", ("adapter",)), Reads("own", ("instructions", "responses"))),
+        reads=(Reads("last", WEIGHTS), Reads("own", ("instructions", "responses"))),
         makes=("assessments",),
     ),
     "select": Stage(
         settings=(*ENGINE, "model.template", "select", "assess.level", "seed"),
-        reads=(Reads("last", ("adapter",)), Reads("own", ("instructions", "responses", "assessments"))),
+        reads=(Reads("last", WEIGHTS), Reads("own", ("instructions", "responses", "assessments"))),
         makes=("selection",),
     ),
     "examine": Stage(
@@ -130,14 +132,14 @@ STAGES: dict[str, Stage] = {
         counts={"setting": lambda recipe: None},
         reads=(
             Reads("own", ("training-set.jsonl",)),
-            Reads("last", ("adapter",), when=lambda recipe: recipe.setting == "one_last"),
+            Reads("last", WEIGHTS, when=lambda recipe: recipe.setting == "one_last"),
         ),
-        makes=("train.json", "adapter"),
+        makes=("train.json", *WEIGHTS),
         scratch=("checkpoints",),
     ),
     "evaluate": Stage(
         settings=(*ENGINE, "model.template", "evaluate", "seed"),
-        reads=(Reads("own", ("adapter",)),),
+        reads=(Reads("own", WEIGHTS),),
         makes=("evaluation", "scores.json"),
     ),
 }

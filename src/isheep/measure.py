@@ -38,12 +38,12 @@ def measure_model(
         run = Run.read(what)
         recipe = overridden(run.recipe, settings)
         number = status(run)["best_iteration"] or 0
-        adapter = run.iteration(number).adapter_path if number else None
+        weights = run.iteration(number).weights_path if number else None
     elif (what / ADAPTER_CONFIG).is_file():
         base = json.loads((what / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
-        recipe, number, adapter = _recipe_for(base, settings), 1, what
+        recipe, number, weights = _recipe_for(base, settings), 1, what
     elif (what / "config.json").is_file() or is_hub_id(str(what)):
-        recipe, number, adapter = _recipe_for(str(what), settings), 0, None
+        recipe, number, weights = _recipe_for(str(what), settings), 0, None
     else:
         raise UserError(str(what), "holds no model, no adapter and no run.", "Give the folder of one of them.")
     names = benchmarks or recipe.evaluate.benchmarks
@@ -51,7 +51,7 @@ def measure_model(
         raise UserError("--benchmarks", "none is named.", "Give lm-eval tasks, such as `--benchmarks arc_easy,piqa`.")
     tasks = locate(recipe.evaluate.tasks) if recipe.evaluate.tasks else None
     with Models(recipe) as models:
-        model = Model(models, number, adapter)
+        model = Model(models, number, weights)
         return measure(model, names, tasks, limit or recipe.evaluate.limit, recipe.seed)[0]
 
 

@@ -1,4 +1,4 @@
-"""Which weights answer: one engine on the base model, the adapters of the iterations put on it and taken off."""
+"""Which weights answer: one engine at a time, on the base model with or without an adapter or on a model of its own."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ class Models:
         self.base = Model(self, 0, None)
         self._recipe = recipe
         self._engine: Engine | None = None
+        self._folder: Path | None = None
         self._adapter: Path | None = None
 
     def out_of(self, iteration: Iteration) -> Model:
         """The model that an iteration ended with; iteration 0 is the untouched base."""
-        return Model(self, iteration.number, iteration.adapter_path) if iteration.number else self.base
+        return Model(self, iteration.number, iteration.weights_path) if iteration.number else self.base
 
     @contextmanager
     def assessor(self, current: Model) -> Iterator[Model]:
@@ -49,10 +50,17 @@ class Models:
         with Models(self._recipe.model_copy(update={"model": other}), encoder, other.path) as others:
             yield others.base
 
-    def engine(self, adapter: Path | None) -> Engine:
-        """The engine, started if need be, with this adapter on it."""
+    def engine(self, weights: Path | None) -> Engine:
+        """The engine, started if need be, with these weights: an adapter on the base, a whole model, None: the base."""
+        folder = weights if weights is not None and (weights / "config.json").is_file() else None
+        adapter = None if folder else weights
+        if folder != self._folder:
+            self.release()
         if self._engine is None:
-            self._engine, self._adapter = open_engine(self._recipe, self.encoder), None
+            path = str(folder) if folder else self._recipe.model.path
+            model = self._recipe.model.model_copy(update={"path": path})
+            self._engine = open_engine(self._recipe.model_copy(update={"model": model}), self.encoder)
+            self._folder, self._adapter = folder, None
         if adapter != self._adapter:
             self._engine.use(adapter)
             self._adapter = adapter
@@ -79,12 +87,13 @@ class Model:
 
     models: Models
     number: int
-    adapter: Path | None
+    weights: Path | None
+    """Folder of an adapter or of a whole model; None: the base."""
 
     @property
     def engine(self) -> Engine:
         """The engine with this model's weights in it."""
-        return self.models.engine(self.adapter)
+        return self.models.engine(self.weights)
 
     @property
     def encoder(self) -> Encoder:

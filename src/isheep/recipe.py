@@ -191,6 +191,8 @@ class TrainSettings(Settings):
     """Supervised fine-tuning of the base on the selected pairs (paper section 4.1)."""
 
     lora: LoraSettings = LoraSettings()
+    method: Literal["lora", "full", "qlora"] = "lora"
+    """An adapter (the paper), every weight, or an adapter on a base that is read in 4 bits while it trains."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_steps: Annotated[int, Field(ge=0)] = 20
@@ -200,6 +202,9 @@ class TrainSettings(Settings):
     batch_size: Count = 16
     """Pairs per optimizer step."""
     micro_batch_size: Count = 1
+    """Of them at once; halved where memory does not suffice."""
+    gradient_checkpointing: bool | None = None
+    """Compute activations twice rather than keep them; None: from half a billion parameters on."""
     cutoff: Count = 1024
     """Tokens per pair; a longer pair is cut from the end of its response."""
     held_out: Annotated[float, Field(ge=0, lt=1)] = 0.1

@@ -37,7 +37,7 @@ _ITERATION = re.compile(r"iteration-(\d{2,})")
 
 
 class Iteration:
-    """One `iteration-NN` folder: a table for each stage, JSON documents, the training set and the adapter."""
+    """One `iteration-NN` folder: a table for each stage, JSON documents, the training set and the weights."""
 
     def __init__(self, run: Run, number: int) -> None:
         self.number = number
@@ -84,25 +84,26 @@ class Iteration:
         write_atomic(self.training_set_path, "".join(lines).encode())
 
     @property
-    def adapter_path(self) -> Path:
-        """The PEFT checkpoint that the iteration trained."""
-        return self.path / "adapter"
+    def weights_path(self) -> Path:
+        """What the iteration trained: `model` (an HF checkpoint) where there is one, else `adapter` (PEFT)."""
+        whole = self.path / "model"
+        return whole if whole.is_dir() else self.path / "adapter"
 
     @contextmanager
-    def new_adapter(self) -> Iterator[Path]:
-        """A fresh folder to save a checkpoint into; it takes its place at `adapter_path` when the block ends well."""
+    def new_weights(self, name: Literal["adapter", "model"]) -> Iterator[Path]:
+        """A fresh folder to save a checkpoint into; it takes its place under `name` when the block ends well."""
         self._must_own()
         self.path.mkdir(parents=True, exist_ok=True)
-        for leftover in self.path.glob("adapter.*.tmp"):
+        for leftover in self.path.glob(f"{name}.*.tmp"):
             rmtree(leftover)
-        folder = Path(mkdtemp(prefix="adapter.", suffix=".tmp", dir=self.path))
+        folder = Path(mkdtemp(prefix=f"{name}.", suffix=".tmp", dir=self.path))
         folder.chmod(0o755)
         yield folder
         for file in (*folder.rglob("*"), folder):
             sync(file)
-        if self.adapter_path.exists():
-            rmtree(self.adapter_path)
-        folder.rename(self.adapter_path)
+        if (self.path / name).exists():
+            rmtree(self.path / name)
+        folder.rename(self.path / name)
         sync(self.path)
 
     def adopt(self, folder: Path, names: Sequence[str]) -> None:

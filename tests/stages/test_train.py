@@ -67,7 +67,7 @@ def train_in(directory: Path, recipe: Recipe) -> tuple[bytes, dict[str, Any]]:
         summary = iteration.read_json("train.json")
     assert summary is not None
     assert not (iteration.path / "checkpoints").exists()
-    return (iteration.adapter_path / "adapter_model.safetensors").read_bytes(), summary
+    return (iteration.weights_path / "adapter_model.safetensors").read_bytes(), summary
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +266,7 @@ def train_on(run_directory: Path, first: Recipe, second: Recipe) -> tuple[dict[s
             if not iteration.training_set_path.exists():
                 iteration.write_training_set(ROWS)
             train(iteration, earlier, recipe, encoder)
-        return tuple(load_file(iteration.adapter_path / "adapter_model.safetensors") for iteration in (one, two))
+        return tuple(load_file(iteration.weights_path / "adapter_model.safetensors") for iteration in (one, two))
 
 
 @pytest.mark.parametrize(("setting", "start"), [("one_base", "base"), ("one_last", "iteration-1")])

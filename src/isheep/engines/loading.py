@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.utils import logging as transformers_logging
 
 from isheep.errors import UserError
@@ -25,20 +25,34 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def load_model(folder: Path, dtype: str, device: torch.device) -> Any:
+def load_model(folder: Path, dtype: str, device: torch.device, in_four_bits: bool = False) -> Any:
     """A causal language model of transformers in `dtype`, ready to infer; code of the folder's own is never run.
+
+    In four bits (bitsandbytes; NF4, its constants quantized too) the linear layers hold half a byte a weight and
+    compute in `dtype`, as QLoRA does.
 
     Raises:
         UserError: the folder holds no such model.
     """
     transformers_logging.disable_progress_bar()
+    number = getattr(torch, dtype)
+    quantized: dict[str, Any] = {}
+    if in_four_bits:
+        settings = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=number,
+        )
+        quantized = {"quantization_config": settings, "device_map": {"": device}}
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=getattr(torch, dtype), trust_remote_code=False, local_files_only=True
+            str(folder), dtype=number, trust_remote_code=False, local_files_only=True, **quantized
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise UserError(
             str(folder), f"does not load as a model ({reason}).", "Give a folder with config.json and safetensors."
         ) from None
-    return model.to(device).eval().requires_grad_(False)
+    placed = model if in_four_bits else model.to(device)
+    return placed.eval().requires_grad_(False)

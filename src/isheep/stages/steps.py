@@ -31,7 +31,8 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         with self.compute_loss_context_manager():
             loss = self.compute_loss(model, self._prepare_inputs(inputs), num_items_in_batch=num_items_in_batch)
         self.accelerator.backward(loss)
-        return loss.detach()
+        detached: torch.Tensor = loss.detach()
+        return detached
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

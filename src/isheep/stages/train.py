@@ -1,4 +1,4 @@
-"""Algorithm 1, last line: the training set trains a LoRA adapter: a new one, or the one before (paper section 4.1)."""
+"""Algorithm 1, last line: the training set trains an adapter, or every weight: of the base, or of the model before."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import copyfile, rmtree
+from shutil import rmtree
 
 from isheep.errors import StageError
-from isheep.hub import is_hub_id
 from isheep.recipe import Recipe
 from isheep.run import Iteration
 from isheep.seeding import derive_seed
@@ -33,17 +32,18 @@ class Example:
 
 
 def train(iteration: Iteration, earlier: Sequence[Iteration], recipe: Recipe, encoder: Encoder) -> None:
-    """Trains the iteration's adapter from its training set; goes on from the last whole checkpoint of a cut training.
+    """Trains the iteration's model from its training set; goes on from the last whole checkpoint of a cut training.
 
-    Under `one_last` the training begins with the adapter of the iteration before (iteration 1 with a new one), and the
-    optimizer, the warm-up and the schedule begin anew. That is not what merging it into the base and training a second
-    adapter on top would be: the update of the base keeps `train.lora.rank` however many iterations went by, where
-    merging adds as much rank with each, and what is saved loads alone on the untouched base, where a second adapter
-    would need the merged model under it. Every other setting begins with a new adapter on the base.
+    Under `one_last` the training begins with the weights of the iteration before (iteration 1 with the base's), and the
+    optimizer, the warm-up and the schedule begin anew. Of an adapter that is not what merging it into the base and
+    training a second adapter on top would be: the update of the base keeps `train.lora.rank` however many iterations
+    went by, where merging adds as much rank with each, and what is saved loads alone on the untouched base, where a
+    second adapter would need the merged model under it. Every other setting begins with the base.
 
-    Leaves the adapter and train.json: start (`base` or `iteration-N`, whose weights the training began with), examples,
-    held_out, steps, epochs, loss (mean over the steps), evaluation_loss (of the checkpoint that was kept; null where
-    nothing was held out) and kept_step.
+    Leaves the adapter (the whole model where `train.method` is full) and train.json: start (`base` or `iteration-N`,
+    whose weights the training began with), examples, held_out, steps, epochs, loss (mean over the steps),
+    evaluation_loss (mean over the learned tokens held out, of the checkpoint that was kept; null where nothing was held
+    out) and kept_step.
 
     Raises:
         UserError: `one_last`, and the adapter before has another rank or alpha than the recipe.
@@ -51,7 +51,7 @@ def train(iteration: Iteration, earlier: Sequence[Iteration], recipe: Recipe, en
         Interrupted: the user asked to stop; a checkpoint was written.
     """
     checkpoints = iteration.path / "checkpoints"
-    if iteration.adapter_path.is_dir() and iteration.read_json("train.json") is not None:
+    if iteration.weights_path.is_dir() and iteration.read_json("train.json") is not None:
         rmtree(checkpoints, ignore_errors=True)
         return
     settings = recipe.train
@@ -62,9 +62,10 @@ def train(iteration: Iteration, earlier: Sequence[Iteration], recipe: Recipe, en
     steps = settings.steps or math.ceil(settings.epochs * len(training) / settings.batch_size)
     order = training_order([len(example.ids) for example in training], steps, settings.batch_size, seed)
 
+    from isheep.stages import weights
     from isheep.stages.trainer import Training
 
-    start = last.adapter_path if last else None
+    start = last.weights_path if last else None
     outcome = Training(recipe, encoder, checkpoints, seed, f"Train {iteration.number}", start).run(
         [training[index] for index in order], held_out
     )
@@ -81,8 +82,8 @@ def train(iteration: Iteration, earlier: Sequence[Iteration], recipe: Recipe, en
             "kept_step": outcome.kept_step,
         },
     )
-    with iteration.new_adapter() as folder:
-        _copy_adapter(outcome.checkpoint, folder, recipe.model.path)
+    with iteration.new_weights("model" if settings.method == "full" else "adapter") as folder:
+        weights.keep(outcome.checkpoint, folder, recipe, encoder)
     rmtree(checkpoints)
 
 
@@ -141,15 +142,3 @@ def training_order(lengths: Sequence[int], steps: int, batch_size: int, seed: in
         shuffler.shuffle(batches)
         order += [index for batch in batches for index in batch]
     return order
-
-
-def _copy_adapter(checkpoint: Path, folder: Path, base: str) -> None:
-    """The weights and their configuration, whose sets PEFT writes in another order each time."""
-    copyfile(checkpoint / "adapter_model.safetensors", folder / "adapter_model.safetensors")
-    config = json.loads((checkpoint / "adapter_config.json").read_text(encoding="utf-8"))
-    config["target_modules"].sort()
-    if is_hub_id(base):
-        # PEFT writes where the model lay in the hub's cache, which is elsewhere on other machines.
-        config["base_model_name_or_path"] = base
-    text = json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False)
-    (folder / "adapter_config.json").write_text(text + "\n", encoding="utf-8")

@@ -1,7 +1,8 @@
-"""One supervised fine-tuning with TRL and PEFT, on token ids and labels of our own; it goes on where it was cut."""
+"""One supervised fine-tuning, on token ids and labels of our own; it goes on where it was cut or ran out of memory."""
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -11,20 +12,20 @@ from shutil import rmtree
 from typing import Any
 
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from datasets import Dataset
-from peft import LoraConfig, PeftModel
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback, TrainerCallback, set_seed
 from trl import SFTConfig
 
 from isheep import drain
-from isheep.engines.loading import load_model, pick_device
-from isheep.errors import StageError, UserError
+from isheep.engines.loading import pick_device
+from isheep.errors import StageError
 from isheep.files import sync, write_atomic
-from isheep.hub import model_folder
-from isheep.progress import bar
-from isheep.recipe import LoraSettings, Recipe
+from isheep.progress import CONSOLE, bar
+from isheep.recipe import Recipe
 from isheep.stages.steps import Trainer, collator, quicken_dropout
 from isheep.stages.train import Example
+from isheep.stages.weights import trained_model
 from isheep.text import IGNORED, Encoder
 
 logger = logging.getLogger(__name__)
@@ -54,24 +55,48 @@ class Training:
     def __init__(
         self, recipe: Recipe, encoder: Encoder, checkpoints: Path, seed: int, title: str, start: Path | None = None
     ) -> None:
-        """`start` is the folder of an adapter to train on from; None begins with a new one."""
+        """`start` is a folder of weights to train on from; None begins with the base."""
         self._recipe, self._encoder, self._checkpoints = recipe, encoder, checkpoints
         self._seed, self._title, self._start = seed, title, start
 
     def run(self, examples: Sequence[Example], held_out: Sequence[Example]) -> Outcome:
         """Trains on the examples in their order, `train.batch_size` an optimizer step.
 
+        Where memory does not suffice, half as many pairs at once go on from the last checkpoint; a step stays what it
+        was but for rounding and for which numbers dropout draws.
+
         Returns:
             The checkpoint with the lowest loss on `held_out`, or the last one where nothing is held out.
 
         Raises:
             UserError: the adapter to train on from has another shape than the recipe's.
-            StageError: the loss is no number.
+            StageError: the loss is no number, or memory does not suffice for a single pair.
             Interrupted: the user asked to stop; a checkpoint was written.
         """
+        settings = self._recipe.train
+        micro = _largest_divisor(settings.batch_size, settings.micro_batch_size)
+        while True:
+            try:
+                return self._train(examples, held_out, micro)
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+            # Outside the block nothing holds the tensors of the failed step any more.
+            _free_memory()
+            if micro == 1:
+                raise StageError(
+                    f"{self._checkpoints}: out of memory with a single pair at once. Lower train.cutoff, set "
+                    "train.gradient_checkpointing=true, or choose train.method=qlora or a smaller model."
+                )
+            micro = _largest_divisor(settings.batch_size, micro // 2)
+            line = f"! {self._title}: out of memory; going on from the last checkpoint with {micro} of the "
+            line += f"{settings.batch_size} pairs of a step at once (train.micro_batch_size)"
+            CONSOLE.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _train(self, examples: Sequence[Example], held_out: Sequence[Example], micro: int) -> Outcome:
         steps = len(examples) // self._recipe.train.batch_size
         last = _last_whole(self._checkpoints)
-        trainer = self._trainer(examples, held_out, steps)
+        trainer = self._trainer(examples, held_out, steps, micro)
         with bar(self._title, steps, done=_step(last) if last else 0) as advance:
             trainer.add_callback(_Watch(self._checkpoints, advance))
             trainer.train(resume_from_checkpoint=str(last) if last else None)
@@ -87,39 +112,40 @@ class Training:
             evaluation_loss=_evaluations(state.log_history).get(kept_step),
         )
 
-    def _trainer(self, examples: Sequence[Example], held_out: Sequence[Example], steps: int) -> Any:
+    def _trainer(self, examples: Sequence[Example], held_out: Sequence[Example], steps: int, micro: int) -> Any:
         device = pick_device(self._recipe.engine.device)
         if self._recipe.engine.threads is not None:
             torch.set_num_threads(self._recipe.engine.threads)
-        model = load_model(model_folder(self._recipe.model.path), self._recipe.model.dtype, device)
-        big = sum(parameter.numel() for parameter in model.parameters()) >= CHECKPOINTING_FROM
-        settings = self._recipe.train.lora
-        adapter = LoraConfig(
-            r=settings.rank,
-            lora_alpha=settings.alpha,
-            lora_dropout=settings.dropout,
-            target_modules="all-linear",
-            task_type="CAUSAL_LM",
-        )
+        set_seed(self._seed % 2**32)
+        model = trained_model(self._recipe, device, self._start)
+        if device.type == "cpu":
+            quicken_dropout(model)
+        twice = self._recipe.train.gradient_checkpointing
+        if twice is None:
+            twice = model.num_parameters() >= CHECKPOINTING_FROM
+        trained = {name: one.detach().clone() for name, one in model.named_parameters() if one.requires_grad}
         trainer = Trainer(
-            model=model if self._start is None else _adapted(model, self._start, settings),
-            args=self._arguments(steps, bool(held_out), on_cpu=device.type == "cpu", checkpointing=big),
+            model=model,
+            args=self._arguments(steps, micro, bool(held_out), on_cpu=device.type == "cpu", checkpointing=twice),
             train_dataset=_dataset(examples),
             eval_dataset=_dataset(sorted(held_out, key=lambda example: len(example.ids))) if held_out else None,
             data_collator=collator(self._encoder.pad_id),
             processing_class=self._encoder.tokenizer,
-            peft_config=adapter if self._start is None else None,
         )
+        if self._recipe.train.method == "qlora":
+            # TRL rounds the adapter of a quantized model to bfloat16, to which a small step adds nothing.
+            for name, one in trainer.model.named_parameters():
+                if name in trained:
+                    one.data = trained[name]
+        if held_out:
+            trainer.held_out_tokens = _learned_tokens(held_out) / len(held_out)
         # The tokenizer need not lie in every checkpoint, nor may the trainer change the model's special tokens by it.
         trainer.processing_class = None
-        if device.type == "cpu":
-            quicken_dropout(trainer.model)
         trainer.remove_callback(PrinterCallback)
         return trainer
 
-    def _arguments(self, steps: int, evaluated: bool, on_cpu: bool, checkpointing: bool) -> Any:
+    def _arguments(self, steps: int, micro: int, evaluated: bool, on_cpu: bool, checkpointing: bool) -> Any:
         settings, dtype = self._recipe.train, self._recipe.model.dtype
-        micro = _largest_divisor(settings.batch_size, settings.micro_batch_size)
         arguments = SFTConfig(
             output_dir=str(self._checkpoints),
             dataset_kwargs={"skip_prepare_dataset": True},
@@ -183,15 +209,20 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
                 rmtree(folder)
 
 
-def _adapted(model: Any, start: Path, settings: LoraSettings) -> Any:
-    """The model with a saved adapter on it, ready to be trained on; raises UserError for one of another shape."""
-    config = LoraConfig.from_pretrained(str(start))
-    for key, saved, wanted in (("rank", config.r, settings.rank), ("alpha", config.lora_alpha, settings.alpha)):
-        if saved != wanted:
-            what = f"is {wanted}, but setting `one_last` trains the adapter of {start} on, whose {key} is {saved}."
-            raise UserError(f"train.lora.{key}", what, f"Give {saved}, or another setting.")
-    config.inference_mode, config.lora_dropout = False, settings.dropout
-    return PeftModel.from_pretrained(model, str(start), is_trainable=True, config=config)
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or should_reduce_batch_size(error)
+
+
+def _free_memory() -> None:
+    """Of a trainer that failed, whose parts hold each other."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _learned_tokens(examples: Sequence[Example]) -> int:
+    """Those that some token before them predicts."""
+    return sum(label != IGNORED for example in examples for label in example.labels[1:])
 
 
 def _last_whole(checkpoints: Path) -> Path | None:
