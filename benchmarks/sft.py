@@ -200,7 +200,7 @@ def lamb(scratch: Path) -> Subject:
         task = sample_task(draw, draw.choice(OPERATIONS))
         ask = {"role": "user", "content": bare(task.instruction, task.input)}
         examples.append(Example(*encoder.supervised([ask, {"role": "assistant", "content": task.expected}])))
-    return Subject("lamb", folder, 100, 1e-3, examples[:PAIRS], examples[PAIRS:])
+    return Subject("lamb", folder, 50, 1e-3, examples[:PAIRS], examples[PAIRS:])
 
 
 def qwen2(scratch: Path) -> Subject:
@@ -226,7 +226,7 @@ def qwen2(scratch: Path) -> Subject:
         asked, answered = (min(2 + int(draw.lognormvariate(mean, 0.9)), LONGEST // 2) for mean in (2.5, 3.1))
         tokens = tuple(draw.choices(ids, weights, k=asked + answered))
         examples.append(Example(tokens, (*[IGNORED] * asked, *tokens[asked:])))
-    return Subject("qwen2-30m", folder, 12, 1e-3, examples[:PAIRS], examples[PAIRS:])
+    return Subject("qwen2-30m", folder, 6, 1e-3, examples[:PAIRS], examples[PAIRS:])
 
 
 SUBJECTS: dict[str, Callable[[Path], Subject]] = {"lamb": lamb, "qwen2-30m": qwen2}

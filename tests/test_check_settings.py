@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,41 @@ def test_principles_that_leave_little_room(tiny_model: Path, seeds: Path, tmp_pa
         settings = principles(tmp_path, characters)
         said = f"the longest seed task inside {settings['principles']} with its response takes 257 of 256 tokens"
         assert (said in warnings(check(make(tiny_model, seeds, respond=settings)))) is tight
+
+
+def test_qlora_without_bitsandbytes(tiny_model: Path, seeds: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(UserError) as caught:
+        check(make(tiny_model, seeds, train={"method": "qlora"}))
+    assert (caught.value.where, caught.value.what, caught.value.mend) == (
+        "train.method",
+        "qlora reads the base in 4 bits by bitsandbytes, which is not installed.",
+        'Install it with `pip install "isheep[qlora]"`, or give lora.',
+    )
+
+
+def test_qlora_on_a_device_that_cannot(tiny_model: Path, seeds: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    with pytest.raises(UserError, match=r"qlora does not run on engine\.device mps"):
+        check(make(tiny_model, seeds, train={"method": "qlora"}, engine={"device": "mps"}))
+    check(make(tiny_model, seeds, train={"method": "qlora"}, engine={"device": "cpu"}))
+
+
+def test_the_shape_of_an_adapter_that_nobody_trains(tiny_model: Path, seeds: Path) -> None:
+    full = check(make(tiny_model, seeds, train={"method": "full", "lora": {"rank": 4}}))
+    assert "train.lora is for adapters, and train.method is full" in warnings(full)
+    assert not [
+        found for found in warnings(check(make(tiny_model, seeds, train={"method": "full"}))) if "lora" in found
+    ]
+
+
+def test_training_every_weight_takes_disk_and_memory(tiny_model: Path, seeds: Path) -> None:
+    checkpoint = read_checkpoint(tiny_model)
+    settings = {"train": {"method": "full"}, "model": {"path": str(tiny_model), "dtype": "bfloat16"}}
+    recipe, adapters = make(tiny_model, seeds, **settings), make(tiny_model, seeds)
+    count, adapter = checkpoint.parameters, 4 * checkpoint.adapter_parameters(8)
+    more = disk_needed(recipe, checkpoint) - disk_needed(adapters, checkpoint)
+    # Two iterations' models in bfloat16, and three checkpoints of weights and two moments in float32.
+    assert more == 2 * (2 * count - adapter) + 9 * (4 * count - adapter)
+    (memory,) = (finding.found for finding in check(recipe) if finding.what == "memory")
+    assert "training all of them 0 MiB" in memory

@@ -113,3 +113,13 @@ def test_direct_is_one_iteration_of_the_base(tmp_path: Path) -> None:
     assert {record.source for record in one.table("instructions").rows()} == {0}
     assert shots_document(one) is None
     assert (one.read_json("train.json") or {})["start"] == "base"
+
+
+def test_full_fine_tuning_goes_through_the_loop(tmp_path: Path) -> None:
+    recipe = small("train.method=full", "setting=one_last", "size=16", "select.cap=8")
+    ended = run(recipe, tmp_path / "run")
+    one, two = (ended.iteration(number) for number in (1, 2))
+    assert [iteration.weights_path.name for iteration in (one, two)] == ["model", "model"]
+    assert [(iteration.read_json("train.json") or {})["start"] for iteration in (one, two)] == ["base", "iteration-1"]
+    made = {name: json.loads((two.path / "stages.json").read_text())[name]["inputs"] for name in ("respond", "train")}
+    assert all(inputs["iteration-01/model"] and not inputs["iteration-01/adapter"] for inputs in made.values())

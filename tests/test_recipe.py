@@ -25,8 +25,8 @@ from isheep.recipe import (
 SOURCE = Path(isheep.__file__).parent
 WHOLE = "Give a whole number of at least 1"
 TRAIN = (
-    "Settings of `train` are lora, learning_rate, schedule, warmup_steps, epochs, steps, batch_size, micro_batch_size, "
-    "cutoff, held_out, evaluate_every."
+    "Settings of `train` are lora, method, learning_rate, schedule, warmup_steps, epochs, steps, batch_size, "
+    "micro_batch_size, gradient_checkpointing, cutoff, held_out, evaluate_every."
 )
 
 

@@ -43,6 +43,9 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         others = {name: value for name, value in inputs.items() if name != "labels"}
         if self.aux_loss_enabled:
             others["output_router_logits"] = True
+        else:
+            # A causal model looks back, and padding lies behind what is learned; without a mask attention is faster.
+            del others["attention_mask"]
         with _logits_at(self.model.get_output_embeddings(), learned):
             outputs = model(**others, use_cache=False)
         total = functional.cross_entropy(outputs.logits[0].float(), labels[learned], reduction="sum")
@@ -117,7 +120,7 @@ def quicken_dropout(model: torch.nn.Module) -> None:
 
 
 def collator(pad_id: int) -> Callable[[Sequence[dict[str, list[int]]]], dict[str, torch.Tensor]]:
-    """Pads rows on the right, [rows, longest], where it is neither seen (a causal model looks back) nor learned."""
+    """Pads rows on the right, [rows, longest]; padding is neither seen nor learned."""
 
     def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
         width = max(len(row["input_ids"]) for row in rows)
@@ -125,6 +128,11 @@ def collator(pad_id: int) -> Callable[[Sequence[dict[str, list[int]]]], dict[str
         def padded(name: str, value: int) -> torch.Tensor:
             return torch.tensor([row[name] + [value] * (width - len(row[name])) for row in rows])
 
-        return {"input_ids": padded("input_ids", pad_id), "labels": padded("labels", IGNORED)}
+        lengths = torch.tensor([[len(row["input_ids"])] for row in rows])
+        return {
+            "input_ids": padded("input_ids", pad_id),
+            "labels": padded("labels", IGNORED),
+            "attention_mask": (torch.arange(width)[None] < lengths).long(),
+        }
 
     return collate
