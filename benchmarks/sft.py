@@ -226,7 +226,7 @@ def qwen2(scratch: Path) -> Subject:
         asked, answered = (min(2 + int(draw.lognormvariate(mean, 0.9)), LONGEST // 2) for mean in (2.5, 3.1))
         tokens = tuple(draw.choices(ids, weights, k=asked + answered))
         examples.append(Example(tokens, (*[IGNORED] * asked, *tokens[asked:])))
-    return Subject("qwen2-30m", folder, 6, 1e-3, examples[:PAIRS], examples[PAIRS:])
+    return Subject("qwen2-30m", folder, 4, 1e-3, examples[:PAIRS], examples[PAIRS:])
 
 
 SUBJECTS: dict[str, Callable[[Path], Subject]] = {"lamb": lamb, "qwen2-30m": qwen2}

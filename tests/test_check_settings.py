@@ -12,7 +12,7 @@ import pytest
 from isheep.check import Finding, check, disk_needed, most_pairs
 from isheep.checkpoint import read_checkpoint
 from isheep.errors import UserError
-from isheep.recipe import Recipe, parse_recipe
+from isheep.recipe import Recipe, overridden, parse_recipe
 from isheep.text import Encoder
 
 POSITIONS = 256
@@ -37,6 +37,7 @@ def make(model: Path, seeds: Path, **settings: Any) -> Recipe:
         "assess": {"level": "none"},
         "select": {"threshold": 0},
         "train": {"warmup_steps": 2},
+        "engine": {"device": "auto"},
     }
     for key, value in settings.items():
         data[key] = {**data[key], **value} if isinstance(value, dict) else value
@@ -157,8 +158,8 @@ def test_the_shape_of_an_adapter_that_nobody_trains(tiny_model: Path, seeds: Pat
 
 def test_training_every_weight_takes_disk_and_memory(tiny_model: Path, seeds: Path) -> None:
     checkpoint = read_checkpoint(tiny_model)
-    settings = {"train": {"method": "full"}, "model": {"path": str(tiny_model), "dtype": "bfloat16"}}
-    recipe, adapters = make(tiny_model, seeds, **settings), make(tiny_model, seeds)
+    recipe = overridden(make(tiny_model, seeds, train={"method": "full"}), ["model.dtype=bfloat16"])
+    adapters = make(tiny_model, seeds)
     count, adapter = checkpoint.parameters, 4 * checkpoint.adapter_parameters(8)
     more = disk_needed(recipe, checkpoint) - disk_needed(adapters, checkpoint)
     # Two iterations' models in bfloat16, and three checkpoints of weights and two moments in float32.

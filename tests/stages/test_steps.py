@@ -137,6 +137,7 @@ def test_dropout_passes_the_gradient_of_what_stayed_and_rests_outside_training()
     torch.manual_seed(0)
     found = dropout(states)
     found.sum().backward()
+    assert states.grad is not None
     assert torch.equal(found.detach(), states.detach() * states.grad)
     torch.manual_seed(0)
     assert torch.equal(dropout(states), found)

@@ -46,7 +46,8 @@ def train_twice(model: Path, folder: Path, first: dict[str, Any], second: dict[s
 
 
 def weights(iteration: Iteration) -> dict[str, torch.Tensor]:
-    return load_file(iteration.weights_path / "model.safetensors")
+    found: dict[str, torch.Tensor] = load_file(iteration.weights_path / "model.safetensors")
+    return found
 
 
 @pytest.fixture(scope="module")
