@@ -53,6 +53,6 @@ def holds_the_contracts(directory: Path) -> None:
         assert [row.id for row in responses] == asked
         assert [row.id for row in assessments] == answered == [row.id for row in selection]
         assert all(row.kept == (row.dropped_by is None) for row in selection)
-        assert (iteration.adapter_path / "adapter_model.safetensors").is_file()
+        assert (iteration.weights_path / "adapter_model.safetensors").is_file()
         assert iteration.read_json("scores.json")
     assert {row.source for row in run.iteration(2).table("instructions").rows()} == {1}
