@@ -31,6 +31,7 @@ def refusal(recipe: Recipe) -> UserError:
         (["select.filters=[density]", "select.density.clusters=5"], "select.filters"),
         (["synthesize.shots_drawn=clusters"], "synthesize.shots_drawn"),
         ([f"assess.assessor={LAMB}"], "assess.assessor"),
+        (["train.method=full"], "train.method"),
     ],
 )
 def test_what_no_server_gives_is_refused_without_asking(overrides: list[str], where: str) -> None:

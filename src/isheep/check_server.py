@@ -19,6 +19,9 @@ def refuse_without_model(recipe: Recipe) -> None:
     if recipe.synthesize.shots_drawn == "clusters":
         what = "is clusters, whose vectors no server gives (engine.name openai)."
         raise UserError("synthesize.shots_drawn", what, mend)
+    if recipe.train.method == "full":
+        what = "is full, but a server goes on with its own weights, and adapters on them (engine.name openai)."
+        raise UserError("train.method", what, "Give lora or qlora, or choose another engine.name.")
     if recipe.assess.other_model is not None and recipe.assess.questions:
         what = f"is {recipe.assess.other_model}, but the server serves model.path alone (engine.name openai)."
         raise UserError("assess.assessor", what, "Give current or base, or choose another engine.name.")

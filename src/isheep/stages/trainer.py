@@ -77,10 +77,13 @@ class Training:
         micro = _largest_divisor(settings.batch_size, settings.micro_batch_size)
         while True:
             try:
-                return self._train(examples, held_out, micro)
+                outcome = self._train(examples, held_out, micro)
             except (RuntimeError, MemoryError) as error:
                 if not _is_out_of_memory(error):
                     raise
+            else:
+                _free_memory()  # The engine comes next, in a process of its own if it is vLLM.
+                return outcome
             # Outside the block nothing holds the tensors of the failed step any more.
             _free_memory()
             if micro == 1:
@@ -123,7 +126,10 @@ class Training:
         twice = self._recipe.train.gradient_checkpointing
         if twice is None:
             twice = model.num_parameters() >= CHECKPOINTING_FROM
-        trained = {name: one.detach().clone() for name, one in model.named_parameters() if one.requires_grad}
+        rounded = self._recipe.train.method == "qlora"
+        trained = {
+            name: one.detach().clone() for name, one in model.named_parameters() if rounded and one.requires_grad
+        }
         trainer = Trainer(
             model=model,
             args=self._arguments(steps, micro, bool(held_out), on_cpu=device.type == "cpu", checkpointing=twice),
@@ -132,11 +138,10 @@ class Training:
             data_collator=collator(self._encoder.pad_id),
             processing_class=self._encoder.tokenizer,
         )
-        if self._recipe.train.method == "qlora":
-            # TRL rounds the adapter of a quantized model to bfloat16, to which a small step adds nothing.
-            for name, one in trainer.model.named_parameters():
-                if name in trained:
-                    one.data = trained[name]
+        # TRL rounds the adapter of a quantized model to bfloat16, to which a small step adds nothing.
+        for name, one in trainer.model.named_parameters():
+            if name in trained:
+                one.data = trained[name]
         if held_out:
             trainer.held_out_tokens = _learned_tokens(held_out) / len(held_out)
         # The tokenizer need not lie in every checkpoint, nor may the trainer change the model's special tokens by it.
@@ -214,7 +219,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _free_memory() -> None:
-    """Of a trainer that failed, whose parts hold each other."""
+    """Of a trainer that is done or has failed, whose parts hold each other."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
