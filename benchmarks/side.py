@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import resource
 import subprocess
 import sys
 import time
@@ -51,9 +52,32 @@ def cpu_seconds(work: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
+def children_seconds(work: Callable[[], object]) -> float:
+    """What the processes spend that it starts and waits for, theirs included."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    work()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+def wall_seconds(work: Callable[[], object]) -> float:
+    """What the clock on the wall says, where other processes or a GPU do the work."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
 def measured(values: Sequence[float]) -> Measured:
     """Of at least one repeat."""
     return Measured(median(values), min(values), max(values))
+
+
+def alternately(
+    ours: Callable[[], float], peer: Callable[[], float], repeats: int = REPEATS
+) -> tuple[Measured, Measured]:
+    """Both figures by turns: a machine that slows down does so for both."""
+    found = [(ours(), peer()) for _ in range(repeats)]
+    return measured([mine for mine, _ in found]), measured([theirs for _, theirs in found])
 
 
 def compared(
@@ -66,14 +90,14 @@ def compared(
     more_is_better: bool = False,
     others: Mapping[str, str] | None = None,
 ) -> Row:
-    """A row in which less is better (time, cost), unless told; `others` are versions in other environments."""
-    ratio = peer.value / ours.value if peer else None
+    """A row in which less is better (time, cost) or more (speed); `others` are versions in other environments."""
+    ratio = None if peer is None else ours.value / peer.value if more_is_better else peer.value / ours.value
     return Row(
         what,
         ours.value,
         peer.value if peer else None,
         unit,
-        1 / ratio if ratio and more_is_better else ratio,
+        ratio,
         goal,
         {"python": platform.python_version(), **{name: version(name) for name in packages}, **(others or {})},
         {name: (one.low, one.high) for name, one in (("ours", ours), ("peer", peer)) if one},
