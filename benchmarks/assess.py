@@ -33,7 +33,7 @@ from isheep.statistics import auroc
 
 PACKAGES = ("isheep", "torch", "transformers")
 PEER_BATCH, PEER_TOKENS = 8, 64
-TIMED = {"lamb": 200, "30m": 24}
+TIMED = {"lamb": 200, "30m": 16}
 """Pairs that are timed."""
 
 Scores = list[tuple[float | None, float | None]]

@@ -29,7 +29,7 @@ from isheep.stages.respond import respond
 from isheep.stages.synthesize import synthesize
 
 PACKAGES = ("isheep", "torch", "transformers")
-RECORDS, BATCH = 16, 8
+RECORDS, BATCH = 8, 4
 
 Stage = Callable[[Iteration, WatchedModels], object]
 
