@@ -24,7 +24,7 @@ from workload import synthesis_requests
 from isheep.engines import Completion, Engine, Request
 from isheep.hub import model_folder
 from isheep.models import Models
-from isheep.recipe import load_recipe
+from isheep.recipe import Recipe, load_recipe
 
 PACKAGES = ("isheep", "torch", "transformers")
 GOAL = "2.5x"
@@ -57,8 +57,18 @@ def spread_lengths() -> Iterator[Row]:
     """Responses whose lengths have a long tail."""
     folder = random_checkpoint("30m", torch.float32)
     recipe = load_recipe("lamb", [f"model.path={folder}", f"engine.batch_size={SPREAD_BATCH}"])
+    requests = long_tailed(recipe, RESPONSES)
+    lengths = sorted(request.max_new_tokens for request in requests)
+    what = f"{RESPONSES} responses of {lengths[0]} to {lengths[-1]} tokens (median {lengths[len(lengths) // 2]}), 30M"
+    with Models(recipe) as models:
+        peer = Static(folder, recipe, SPREAD_BATCH, models.encoder.pad_id)
+        yield speeds(what, models.engine(None), peer, requests)
+
+
+def long_tailed(recipe: Recipe, count: int) -> list[Request]:
+    """Random prompts, each with the number of tokens that it gets; nothing else ends a response."""
     draw = random.Random(0)
-    requests = [
+    return [
         Request(
             id=str(number),
             prompt=tuple(draw.choices(range(10, 200), k=draw.randint(10, 40))),
@@ -68,13 +78,8 @@ def spread_lengths() -> Iterator[Row]:
             top_p=recipe.respond.top_p,
             seed=number,
         )
-        for number in range(RESPONSES)
+        for number in range(count)
     ]
-    lengths = sorted(request.max_new_tokens for request in requests)
-    what = f"{RESPONSES} responses of {lengths[0]} to {lengths[-1]} tokens (median {lengths[len(lengths) // 2]}), 30M"
-    with Models(recipe) as models:
-        peer = Static(folder, recipe, SPREAD_BATCH, models.encoder.pad_id)
-        yield speeds(what, models.engine(None), peer, requests)
 
 
 def speeds(what: str, engine: Engine, peer: Static, requests: Sequence[Request]) -> Row:
