@@ -55,7 +55,8 @@ def main() -> None:
 
 def go_where_vllm_is() -> None:
     """Starts over in `.venv-vllm`, with the variables that our own worker gets: vLLM reads them when it is imported."""
-    wanted = {**VARIABLES, **CPU_VARIABLES, "OMP_NUM_THREADS": "1"}
+    # Standard output is the rows', where vLLM would write its log.
+    wanted = {**VARIABLES, **CPU_VARIABLES, "OMP_NUM_THREADS": "1", "VLLM_LOGGING_STREAM": "ext://sys.stderr"}
     if all(name in os.environ for name in wanted) and find_spec("vllm"):
         return
     if not PYTHON.is_file():
