@@ -50,7 +50,7 @@ def main() -> None:
     recipe = load_recipe("lamb", [f"model.path={folder}", *settings, "engine.vllm.memory=0.4"])
     rows = [*generation(given.size, folder, recipe, count), *scoring(given.size, folder, recipe, count)]
     rows.append(tuning(given.size, folder, recipe, steps))
-    # On a CPU vLLM wants variables that `vllm_engine.py` sets, which is where it is measured.
+    # On a CPU vLLM wants variables that `vllm.py` sets, which is where it is measured.
     if find_spec("vllm") and torch.cuda.is_available():
         rows += in_vllm(given.size, recipe, count)
     show(rows, given.json)
@@ -149,7 +149,7 @@ def bare_trainer(
 
 def in_vllm(size: str, recipe: Recipe, count: int) -> Iterator[Row]:
     """Our vLLM engine beside a bare one."""
-    from vllm_engine import REPEATS, VARIABLES, beside_bare
+    from bare_vllm import REPEATS, VARIABLES, beside_bare
 
     os.environ.update(VARIABLES)
     yield from beside_bare(size, recipe, long_tailed(recipe, count * REPEATS), count)

@@ -1,36 +1,23 @@
-"""Our vLLM engine beside a bare `LLM.generate`: `python benchmarks/vllm_engine.py [--json]`.
-
-The same prompts, budgets, seeds and stop ids, the same options and environment variables, one thread each. Ours runs
-vLLM in a process of its own and streams; the peer has it in this process and gets all prompts at once. Both have loaded
-their model before the clock starts, and each repeat brings prompts that no prefix cache has seen. Tokens per second by
-the clock on the wall and per CPU second, both processes counted. Runs itself in `.venv-vllm` (`make
-.venv-vllm/installed`). Not named `vllm.py`: beside it `import vllm` would find the script.
-"""
+"""Our vLLM engine and a bare `LLM.generate`, as `vllm.py` and `gpu.py` set them side by side."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib.metadata import packages_distributions
-from importlib.util import find_spec
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
-from checkpoints import random_checkpoint
-from side import REPEATS, Row, compared, measured, parser, show, wall_seconds
+from side import REPEATS, Row, compared, measured, wall_seconds
 from static import count_tokens, share_equal
-from workload import synthesis_requests
 
 from isheep.engines import Completion, Request
-from isheep.engines.vllm import CPU_MEMORY, CPU_VARIABLES, VARIABLES, VllmEngine
+from isheep.engines.vllm import CPU_MEMORY, VllmEngine
 from isheep.hub import model_folder
-from isheep.recipe import Recipe, load_recipe
+from isheep.recipe import Recipe
 
 PYTHON = Path(__file__).parents[1] / ".venv-vllm" / "bin" / "python"
 GOAL = "0.95x"
@@ -38,30 +25,11 @@ ROUND = {"lamb": 80, "30m": 24}
 """Requests of one repeat; lamb's first iteration sends about 250."""
 
 
-def main() -> None:
-    """Measures, then prints."""
-    given = parser(__doc__).parse_args()
-    go_where_vllm_is()
-    recipe = load_recipe("lamb", ["engine.name=vllm"])
-    # In a process of its own: novelty loads numba, and vLLM for CPUs does not start where llvmlite has been imported.
-    with ProcessPoolExecutor(1, get_context("spawn")) as apart:
-        wanted = max(ROUND.values()) * REPEATS
-        requests = apart.submit(synthesis_requests, load_recipe("lamb"), wanted).result()
-    rows = [*beside_bare("lamb", recipe, requests, ROUND["lamb"])]
-    recipe = load_recipe("lamb", ["engine.name=vllm", f"model.path={random_checkpoint('30m', torch.float32)}"])
-    rows += beside_bare("30m", recipe, requests, ROUND["30m"])
-    show(rows, given.json)
-
-
-def go_where_vllm_is() -> None:
-    """Starts over in `.venv-vllm`, with the variables that our own worker gets: vLLM reads them when it is imported."""
-    # Standard output is the rows', where vLLM would write its log.
-    wanted = {**VARIABLES, **CPU_VARIABLES, "OMP_NUM_THREADS": "1", "VLLM_LOGGING_STREAM": "ext://sys.stderr"}
-    if all(name in os.environ for name in wanted) and find_spec("vllm"):
-        return
-    if not PYTHON.is_file():
-        sys.exit("vLLM is not installed: `make .venv-vllm/installed` makes the environment that this script needs")
-    os.execve(PYTHON, [str(PYTHON), *sys.argv], {**wanted, **os.environ})
+HERE = str(Path(__file__).parent)
+if HERE in sys.path:
+    # The folder of a script leads the path, where `vllm.py` would hide the library.
+    sys.path.remove(HERE)
+    sys.path.append(HERE)
 
 
 def beside_bare(name: str, recipe: Recipe, requests: Sequence[Request], per_round: int) -> Iterator[Row]:
@@ -155,7 +123,3 @@ def _completion(request: Request, output: Any) -> Completion:
     stopped = written.finish_reason == "stop"
     tokens = tuple(written.token_ids)
     return Completion(request.id, tokens[:-1] if stopped else tokens, "stop" if stopped else "length")
-
-
-if __name__ == "__main__":
-    main()
