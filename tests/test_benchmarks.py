@@ -14,7 +14,9 @@ import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SIDE_BY_SIDE = sorted(
-    file.stem for file in BENCHMARKS.glob("*.py") if "show(" in file.read_text(encoding="utf-8") and file.stem != "side"
+    file.stem
+    for file in BENCHMARKS.glob("*.py")
+    if "from side import" in (text := file.read_text(encoding="utf-8")) and "show(" in text
 )
 KEYS = {"what", "ours", "peer", "unit", "ratio", "goal", "versions", "spread"}
 
