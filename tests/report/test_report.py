@@ -186,6 +186,8 @@ def test_nothing_comes_from_elsewhere_and_nothing_runs(filled: Callable[..., Run
     page = report(run)
     source = (run.directory / "report.html").read_text(encoding="utf-8")
     assert source.startswith("<!DOCTYPE html>\n<html")
+    # The recipe, which the page shows, names an address; that is text.
+    source = source.replace(f"url: {run.recipe.engine.server.url}", "")
     for reference in ("http:", "https:", "//", "url(", "@import", "src=", "javascript:"):
         assert reference not in source
     assert {tag for tag, _ in page.elements} & {"script", "link", "img", "iframe", "object", "embed", "base"} == set()

@@ -77,8 +77,23 @@ class Engine(Protocol):
         """Gives the model's memory back; the engine cannot be used afterwards."""
         ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.close()
+
+
+def budget(request: Request, positions: int | None) -> int:
+    """Tokens that the request may get: a model has no position for more (0: not for a single one).
+
+    Raises:
+        ValueError: an empty prompt.
+    """
+    if not request.prompt:
+        raise ValueError("a prompt has no tokens")
+    if positions is None:
+        return request.max_new_tokens
+    return max(0, min(request.max_new_tokens, positions - len(request.prompt)))

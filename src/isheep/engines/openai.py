@@ -6,12 +6,11 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from isheep.checkpoint import read_checkpoint
 from isheep.engines import answers
-from isheep.engines.base import Completion, NoLogProbabilities, Request
+from isheep.engines.base import Completion, Engine, NoLogProbabilities, Request, budget
 from isheep.engines.http import Call, Client, Refused
 from isheep.engines.probe import CHOSEN, COMPLETIONS, LOADERS, NEUTRAL, SEED_MASK, TOP, Abilities, probe
 from isheep.errors import StageError, UserError
@@ -30,7 +29,7 @@ UNLOAD_S = 10.0
 HOW_TO_SERVE = "VLLM_ALLOW_RUNTIME_LORA_UPDATING=True vllm serve MODEL --enable-lora --max-lora-rank RANK"
 
 
-class OpenAIEngine:
+class OpenAIEngine(Engine):
     """Requests go as token ids where the server takes them, answers come back so where it tells them, else as text.
 
     A completion is that of the request's seed as far as the server heeds seeds. Not covered: chat completions, so a
@@ -75,11 +74,9 @@ class OpenAIEngine:
 
         def calls() -> Iterator[Call[Completion]]:
             for request in requests:
-                if not request.prompt:
-                    raise ValueError("a prompt has no tokens")
-                if budget := self._budget(request):
-                    payload = self._payload(request.prompt, budget) | self._sampling(request)
-                    yield Call(COMPLETIONS, payload, partial(self._completion, request, budget))
+                if most := budget(request, self.positions):
+                    payload = self._payload(request.prompt, most) | self._sampling(request)
+                    yield Call(COMPLETIONS, payload, partial(self._completion, request, most))
                 else:
                     full.append(Completion(request.id, (), "length"))
 
@@ -169,14 +166,6 @@ class OpenAIEngine:
         finally:
             self._client.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _each(self, calls: Iterable[Call[Any]]) -> Iterator[tuple[int, Any]]:
         try:
             yield from self._client.each(calls)
@@ -210,11 +199,11 @@ class OpenAIEngine:
             settings["stop"] = [self._encoder.spell((number,)) for number in sorted(request.stop_ids)][:STOP_STRINGS]
         return settings
 
-    def _completion(self, request: Request, budget: int, body: bytes) -> Completion:
+    def _completion(self, request: Request, most: int, body: bytes) -> Completion:
         found = answers.choice(body)
         reason = answers.finish_reason(found)
         if self.abilities.tokens_out:
-            tokens = answers.token_ids(found, self._rows, budget)
+            tokens = answers.token_ids(found, self._rows, most)
         else:
             tokens = self._encoder.plain(answers.text(found))[self._begin :]
         end = next((place for place, token in enumerate(tokens) if token in request.stop_ids), None)
@@ -245,12 +234,6 @@ class OpenAIEngine:
 
     def _echo(self, count: int, body: bytes) -> list[float]:
         return answers.echoed(answers.choice(body), count)
-
-    def _budget(self, request: Request) -> int:
-        """Tokens that the request may get: the model has no position for more."""
-        if self.positions is None:
-            return request.max_new_tokens
-        return max(0, min(request.max_new_tokens, self.positions - len(request.prompt)))
 
     def _demand_scores(self) -> None:
         if not self.abilities.scores:

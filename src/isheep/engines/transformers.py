@@ -8,12 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 
-from isheep.engines.base import Completion, Request
+from isheep.engines.base import Completion, Engine, Request, budget
 from isheep.engines.decoding import Decoding
 from isheep.engines.loading import load_model, pick_device
 from isheep.engines.reader import Beginning, Reader
@@ -28,7 +27,7 @@ LOG_SOFTMAX = 1 << 22
 """Numbers in one float32 piece of them."""
 
 
-class TransformersEngine:
+class TransformersEngine(Engine):
     """Works through windows of requests in arrival order, in batches of `batch_size` rows that stay full.
 
     What is batched with what is decided by the window alone: a resumed stage that starts at the end of one repeats the
@@ -69,9 +68,9 @@ class TransformersEngine:
         """
         waiting = iter(requests)
         while window := list(islice(waiting, self._window)):
-            room = [(request, self._budget(request)) for request in window]
-            yield from (Completion(request.id, (), "length") for request, budget in room if budget <= 0)
-            writing = [(request, budget) for request, budget in room if budget > 0]
+            room = [(request, budget(request, self.positions)) for request in window]
+            yield from (Completion(request.id, (), "length") for request, most in room if not most)
+            writing = [(request, most) for request, most in room if most]
             if writing:
                 yield from Decoding(self._reader, self._batch_size, writing).completions()
 
@@ -134,14 +133,6 @@ class TransformersEngine:
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _load(self) -> None:
         self._model = self._adapted = self._reader = None
         self._merged = False
@@ -165,12 +156,6 @@ class TransformersEngine:
             self._reader = Reader(self._model, self._pad_id, self._device)
         else:
             self._adapted = adapted
-
-    def _budget(self, request: Request) -> int:
-        """Tokens that the request may get: the model has no position for more."""
-        if self.positions is None:
-            return request.max_new_tokens
-        return max(0, min(request.max_new_tokens, self.positions - len(request.prompt)))
 
     @torch.inference_mode()
     def _score_candidates(

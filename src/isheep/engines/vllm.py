@@ -9,10 +9,9 @@ from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from isheep.engines.base import Completion, Request
+from isheep.engines.base import Completion, Engine, Request, budget
 from isheep.engines.vllm_process import Process
 from isheep.engines.vllm_worker import Job, Result, Start
 from isheep.errors import UserError
@@ -51,7 +50,7 @@ def refuse_missing() -> None:
         raise UserError("engine.name=vllm", what, "Install isheep[vllm], or give engine.name=transformers.")
 
 
-class VllmEngine:
+class VllmEngine(Engine):
     """A model in vLLM: continuous batching of `engine.batch_size` requests, prefix caching, adapters never merged.
 
     A request's seed decides its tokens whatever it is batched with, up to float rounding. The process starts without
@@ -79,13 +78,12 @@ class VllmEngine:
 
         def jobs() -> Iterator[Job]:
             for request in requests:
-                budget = self._budget(request)
-                if budget <= 0:
+                if most := budget(request, self.positions):
+                    job = self._job(request.prompt, _sampling(request, most))
+                    asked[job.number] = request
+                    yield job
+                else:
                     full.append(request)
-                    continue
-                job = self._job(request.prompt, _sampling(request, budget))
-                asked[job.number] = request
-                yield job
 
         for result in self._results(jobs()):
             request = asked.pop(result.number)
@@ -174,14 +172,6 @@ class VllmEngine:
         """Ends the process, and with it all memory that it held; the engine cannot be used afterwards."""
         self._process.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _restart(self, pooling: bool = False) -> None:
         self._process.close()
         self._process = self._started(pooling)
@@ -214,12 +204,6 @@ class VllmEngine:
             variables |= {**CPU_VARIABLES, "OMP_NUM_THREADS": str(settings.threads or os.cpu_count() or 1)}
         return Process(Start(options, pooling), variables)
 
-    def _budget(self, request: Request) -> int:
-        if not request.prompt:
-            raise ValueError("a prompt has no tokens")
-        room = request.max_new_tokens if self.positions is None else self.positions - len(request.prompt)
-        return min(request.max_new_tokens, room)
-
     def _job(self, prompt: Tokens, wanted: Mapping[str, Any]) -> Job:
         return Job(next(self._numbers), prompt, wanted)
 
@@ -227,9 +211,9 @@ class VllmEngine:
         return self._process.results(jobs, WAITING * self._recipe.engine.batch_size)
 
 
-def _sampling(request: Request, budget: int) -> dict[str, Any]:
+def _sampling(request: Request, most: int) -> dict[str, Any]:
     return {
-        "max_tokens": budget,
+        "max_tokens": most,
         "temperature": request.temperature,
         "top_p": request.top_p,
         "seed": request.seed,
