@@ -28,7 +28,7 @@ from isheep.recipe import Recipe, load_recipe
 
 PACKAGES = ("isheep", "torch", "transformers")
 GOAL = "2.5x"
-SYNTHESIS, RESPONSES = 256, 96
+SYNTHESIS, RESPONSES = 192, 128
 SPREAD_BATCH = 32
 MEDIAN, SIGMA, LONGEST = 24, 1.0, 256
 """Of the lengths of responses, whose logarithms are normal: most are short, and few are ten times as long."""
@@ -56,7 +56,7 @@ def synthesis() -> Iterator[Row]:
 def spread_lengths() -> Iterator[Row]:
     """Responses whose lengths have a long tail."""
     folder = random_checkpoint("30m", torch.float32)
-    recipe = load_recipe("lamb", [f"model.path={folder}", f"engine.batch_size={SPREAD_BATCH}"])
+    recipe = load_recipe("lamb", [f"model.path={folder}", f"engine.batch_size={SPREAD_BATCH}", "engine.window=4"])
     requests = long_tailed(recipe, RESPONSES)
     lengths = sorted(request.max_new_tokens for request in requests)
     what = f"{RESPONSES} responses of {lengths[0]} to {lengths[-1]} tokens (median {lengths[len(lengths) // 2]}), 30M"
