@@ -32,6 +32,8 @@ from isheep.text import Encoder
 
 NAME = "served"
 MOST_LOGPROBS = 20
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+"""Where adapters may change the model: room at its output, too, would end vLLM on a CPU at several prompts' scores."""
 EXTENSIONS = {"stop_token_ids", "ignore_eos", "return_token_ids", "top_k", "min_p", "repetition_penalty"}
 
 
@@ -331,6 +333,7 @@ def serve_with_vllm(folder: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     options = "--enable-lora --max-lora-rank 8 --enforce-eager --no-enable-chunked-prefill".split()
+    options += ["--lora-target-modules", *TARGETS]
     settings = ["--model", str(folder), "--dtype", "float32", "--gpu-memory-utilization", "0.3", "--port", str(port)]
     variables = {**CPU_VARIABLES, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *settings, *options]

@@ -222,14 +222,14 @@ def test_adapter_changes_the_output_for_every_row_and_comes_off(
     before = ask(engine, requests)
     engine.use(adapter)
     with_it = ask(engine, requests)
-    (scored,) = engine.score_sequences(prompts[:1])
+    scored = engine.score_sequences(prompts)
     engine.use(None)
     assert ask(engine, requests) == before
     assert with_it != before
-    for number, prompt in enumerate(prompts):
+    for number, (prompt, row) in enumerate(zip(prompts, scored, strict=True)):
         assert with_it[str(number)].tokens == greedy(adapted, prompt, 10)
-    whole = log_probabilities(adapted, prompts[0])
-    assert scored == pytest.approx([float(whole[n, token]) for n, token in enumerate(prompts[0][1:])], abs=CLOSE)
+        whole = log_probabilities(adapted, prompt)
+        assert row == pytest.approx([float(whole[n, token]) for n, token in enumerate(prompt[1:])], abs=CLOSE)
 
 
 def test_folder_without_adapter_is_refused_and_the_engine_goes_on(

@@ -117,13 +117,21 @@ class OpenAIEngine(Engine):
         places = [place for place, sequence in enumerate(sequences) if len(sequence) > 1]
         echo = {"echo": True, "logprobs": 1, "temperature": 0.0}
 
+        # vLLM keeps a place for a token that nobody asked for: a text that fills the model is echoed without its last.
+        most = self.positions if self.abilities.step == "chosen" else None
+        full = [place for place in places if len(sequences[place]) == most]
+        told = {place: sequences[place][:-1] if place in full else sequences[place] for place in places}
+
         def calls() -> Iterator[Call[list[float]]]:
-            for place in places:
-                payload = self._payload(sequences[place], self.abilities.echo or 0) | echo
-                yield Call(COMPLETIONS, payload, partial(self._echo, len(sequences[place])))
+            for sequence in told.values():
+                payload = self._payload(sequence, self.abilities.echo or 0) | echo
+                yield Call(COMPLETIONS, payload, partial(self._echo, len(sequence)))
 
         for number, row in self._each(calls()):
             scores[places[number]] = row
+        for place in full:
+            ((_, last),) = self._steps([told[place]], sequences[place][-1:])
+            scores[place].append(last[sequences[place][-1]])
         return scores
 
     def embed(self, sequences: Sequence[Tokens]) -> list[list[float]]:

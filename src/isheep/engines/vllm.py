@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import packages_distributions
 from importlib.util import find_spec
 from itertools import count
@@ -50,6 +51,19 @@ def refuse_missing() -> None:
         raise UserError("engine.name=vllm", what, "Install isheep[vllm], or give engine.name=transformers.")
 
 
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What vLLM is started for."""
+
+    rank: int
+    targets: list[str] | None
+    """Names of the layers that adapters change; None where an adapter gives a pattern instead."""
+
+    def holds(self, other: _Shape) -> bool:
+        """Whether an adapter of the other shape finds room."""
+        return self.rank >= other.rank and self.targets == other.targets
+
+
 class VllmEngine(Engine):
     """A model in vLLM: continuous batching of `engine.batch_size` requests, prefix caching, adapters never merged.
 
@@ -66,7 +80,7 @@ class VllmEngine(Engine):
         refuse_missing()
         self._model_dir, self._recipe = model_dir, recipe
         self._adapter: Path | None = None
-        self._rank: int | None = None
+        self._shape: _Shape | None = None
         self._numbers = count()
         self._process = self._started()
         self.positions: int | None = self._process.positions
@@ -159,10 +173,9 @@ class VllmEngine(Engine):
     def use(self, adapter: Path | None) -> None:
         """Puts a PEFT adapter beside the base weights, for every row of what follows, or takes it off (None)."""
         if adapter is not None:
-            rank = _rank_of(adapter)
-            if self._rank is None or rank > self._rank:
-                self._rank = next((known for known in RANKS if known >= rank), rank)
-                self._adapter = adapter
+            shape = _shape_of(adapter)
+            if self._shape is None or not self._shape.holds(shape):
+                self._shape, self._adapter = shape, adapter
                 self._restart()
                 return
         self._adapter = adapter
@@ -197,8 +210,10 @@ class VllmEngine(Engine):
         }
         if memory := settings.vllm.memory or (CPU_MEMORY if on_cpu else None):
             options["gpu_memory_utilization"] = memory
-        if self._rank is not None:
-            options |= {"enable_lora": True, "max_lora_rank": self._rank, "max_loras": 1}
+        if self._shape is not None:
+            options |= {"enable_lora": True, "max_lora_rank": self._shape.rank, "max_loras": 1}
+            # Without its names vLLM makes room for one at the output, too, which on a CPU cannot bear prompt scores.
+            options["lora_target_modules"] = self._shape.targets
         variables = dict(VARIABLES)
         if on_cpu:
             variables |= {**CPU_VARIABLES, "OMP_NUM_THREADS": str(settings.threads or os.cpu_count() or 1)}
@@ -226,12 +241,15 @@ def _reading(tokens: Sequence[int]) -> dict[str, Any]:
     return {"max_tokens": 1, "temperature": 0.0, "logprob_token_ids": list(tokens)}
 
 
-def _rank_of(adapter: Path) -> int:
+def _shape_of(adapter: Path) -> _Shape:
     try:
-        return int(json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"])
+        config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+        rank, targets = int(config["r"]), config["target_modules"]
     except (OSError, ValueError, KeyError, TypeError):
         what, mend = "holds no adapter.", "Give a folder with adapter_config.json."
         raise UserError(str(adapter), what, mend) from None
+    known = next((known for known in RANKS if known >= rank), rank)
+    return _Shape(known, sorted(targets) if isinstance(targets, list) else None)
 
 
 def _is_cpu_build() -> bool:
