@@ -9,8 +9,8 @@ import pytest
 
 from isheep.check_stop import stop_rule
 from isheep.errors import UserError
+from isheep.evaluation.tasks import known_metrics, metrics_in
 from isheep.recipe import parse_recipe
-from isheep.stages.benchmarks import known_metrics, metrics_in
 
 TASK = """
 task: {name}

@@ -38,7 +38,7 @@ def _refuse_unknown_metric(recipe: Recipe, metric: str) -> None:
     if not settings.benchmarks:
         mend = "Name its benchmark in evaluate.benchmarks, or take stop.metric out."
         raise UserError("stop.metric", f"{metric} is not measured: evaluate.benchmarks is empty.", mend)
-    from isheep.stages.benchmarks import known_metrics  # starts numpy, and lm-eval when it is called
+    from isheep.evaluation.tasks import known_metrics  # starts numpy, and lm-eval when it is called
 
     known, complete = known_metrics(settings.benchmarks, locate(settings.tasks) if settings.tasks else None)
     benchmark = metric.rpartition("/")[0]

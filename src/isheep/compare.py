@@ -13,10 +13,11 @@ from statistics import fmean
 from typing import Any
 
 from isheep.errors import UserError
+from isheep.evaluation.lm_eval_task import metric_name
 from isheep.recipe import settings_of
 from isheep.run import RECIPE, Iteration, Run
 from isheep.seeding import derive_seed
-from isheep.stages.evaluate import metric_name, read_items
+from isheep.stages.evaluate import read_items
 from isheep.stages.once import SWEEP
 from isheep.statistics import Interval, mean_over_runs, paired_bootstrap
 from isheep.status import status

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from isheep.errors import UserError
+from isheep.evaluation.base import Scores
+from isheep.evaluation.rooms import measure
 from isheep.hub import is_hub_id
 from isheep.models import Model, Models
-from isheep.recipe import Recipe, locate, overridden, parse_recipe
+from isheep.recipe import Recipe, overridden, parse_recipe
 from isheep.run import RECIPE, Run
-from isheep.stages.evaluate import Scores, measure
 from isheep.status import status
 
 ADAPTER_CONFIG = "adapter_config.json"
@@ -49,10 +50,9 @@ def measure_model(
     names = benchmarks or recipe.evaluate.benchmarks
     if not names:
         raise UserError("--benchmarks", "none is named.", "Give lm-eval tasks, such as `--benchmarks arc_easy,piqa`.")
-    tasks = locate(recipe.evaluate.tasks) if recipe.evaluate.tasks else None
+    recipe = overridden(recipe, [f"evaluate.limit={limit}"] if limit else [])
     with Models(recipe) as models:
-        model = Model(models, number, weights)
-        return measure(model, names, tasks, limit or recipe.evaluate.limit, recipe.seed)[0]
+        return measure(names, recipe, Model(models, number, weights)).scores
 
 
 def _recipe_for(model: str, settings: Sequence[str]) -> Recipe:

@@ -220,15 +220,43 @@ class HealthSettings(Settings):
     """Two instructions whose ROUGE-L is greater are near-twins."""
 
 
+class JudgeSettings(Settings):
+    """Who rates answers (MT-Bench, AlpacaEval): a server of the OpenAI kind, or a model on this machine."""
+
+    url: str | None = None
+    """Of the server; None: the judge is a model on this machine, on an engine like the run's."""
+    model: FilePath | None = None
+    """The server's name for the judge; without a server the folder or hub id of a chat model."""
+    key_variable: Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]*$")] = "OPENAI_API_KEY"
+    """The environment variable with the server's key, which may be unset."""
+    max_new_tokens: Count = 2048
+    """Of a judgement."""
+    connections: Count = 16
+    """Requests that are with the server at once, at most."""
+    timeout: Annotated[float, Field(gt=0)] = 600
+    """Seconds for a judgement."""
+    retries: Annotated[int, Field(ge=0)] = 8
+    """Further tries of a request that failed."""
+
+
 class EvaluateSettings(Settings):
     """What is measured on every iteration's model, the untouched base (iteration 0) included, by the same path."""
 
     benchmarks: list[str] = []
-    """lm-eval task names."""
+    """lm-eval's tasks, groups and tags (evalplus grades humaneval and mbpp), `mt_bench`, `alpaca_eval`."""
     tasks: str | None = None
     """A folder with lm-eval task files of one's own."""
+    data_dir: str | None = None
+    """A folder with the benchmarks' data as files in the hub's schema; None: they come from the hub."""
     limit: Count | None = None
     """At most this many items of each benchmark."""
+    judge: JudgeSettings = JudgeSettings()
+    evalplus: str | None = None
+    """A Python that has evalplus (code benchmarks), in an environment of its own; None: this one."""
+    alpaca_eval: str | None = None
+    """A Python that has alpaca_eval, in an environment of its own; None: this one."""
+    sandbox: bool = True
+    """Generated code runs without a network and with rights taken away, or not at all; False lets it do as it likes."""
 
 
 class StopSettings(Settings):

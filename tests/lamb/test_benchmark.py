@@ -15,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from isheep.evaluation.harness import Answer
+from isheep.evaluation.rooms import measure
 from isheep.lamb.benchmark import FILE, draw
 from isheep.lamb.benchmark.checks import check_loose, check_strict, over_instructions, process_results
 from isheep.lamb.tokenizer import build_tokenizer
@@ -23,8 +25,6 @@ from isheep.models import Models
 from isheep.prompts import bare
 from isheep.recipe import locate, parse_recipe
 from isheep.seeds import load_seeds
-from isheep.stages.evaluate import measure
-from isheep.stages.harness import Answer
 
 ITEMS: list[dict[str, Any]] = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
 
@@ -199,12 +199,11 @@ def test_a_model_is_measured_from_any_folder(tmp_path: Path, monkeypatch: pytest
     LlamaForCausalLM(config).save_pretrained(tmp_path)
     monkeypatch.chdir(tmp_path)
     model = {"path": str(tmp_path), "dtype": "float32"}
-    recipe = parse_recipe({"model": model, "evaluate": {"tasks": "package:lamb/benchmark"}}, "test")
+    recipe = parse_recipe({"model": model, "evaluate": {"tasks": "package:lamb/benchmark", "limit": 30}}, "test")
     with Models(recipe) as models:
-        folder = locate(str(recipe.evaluate.tasks))
-        scores, items = measure(models.base, ["lamb"], folder, 30, seed=0)
-        again, _ = measure(models.base, ["lamb"], folder, 30, seed=0)
-    assert again == scores
+        measured, again = (measure(["lamb"], recipe, models.base) for _ in range(2))
+    scores, items = measured.scores, measured.items
+    assert again.scores == scores
     assert [row["doc"] for row in items["lamb"]] == ITEMS[:30]
     assert [row["prompt"] for row in items["lamb"]] == [bare(doc["instruction"], doc["input"]) for doc in ITEMS[:30]]
     assert all(row["target"] == row["doc"]["expected"] for row in items["lamb"])

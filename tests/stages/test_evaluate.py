@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 
 from isheep.errors import UserError
-from isheep.models import Models
-from isheep.recipe import Recipe, parse_recipe
+from isheep.evaluation import rooms
+from isheep.evaluation.base import Items, Scores
+from isheep.models import Model, Models
+from isheep.recipe import EvaluateSettings, Recipe, load_recipe, parse_recipe
 from isheep.run import Run
 from isheep.seeding import derive_seed
-from isheep.stages.evaluate import Items, Scores, evaluate, measure
+from isheep.stages.evaluate import evaluate
 from isheep.statistics import mean_interval, wilson
 
 CHOICES = [
@@ -29,6 +31,16 @@ CHOICES = [
 ASKED = [{"text": f"Name {word}.", "held": held, "told": told} for word, held, told in [
     ("a bird", [True, False], 0.5), ("one ant", [True], None), ("two owls", [False, False, True], 0.25),
 ]]  # fmt: skip
+
+
+def measure(model: Model, names: list[str], folder: Path, limit: int | None, seed: int) -> tuple[Scores, Items]:
+    """The figures and items of these tasks out of a folder."""
+    evaluation = {"benchmarks": names, "tasks": str(folder), "limit": limit}
+    recipe = load_recipe("lamb").model_copy(update={"seed": seed})
+    settings = EvaluateSettings.model_validate(evaluation)
+    measured = rooms.measure(names, recipe.model_copy(update={"evaluate": settings}), model)
+    return measured.scores, measured.items
+
 
 TASK_FILES = {
     "choose.yaml": """

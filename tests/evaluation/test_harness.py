@@ -12,9 +12,9 @@ from lm_eval.api.instance import Instance
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from isheep.evaluation.harness import Answer, Harness
 from isheep.models import Model, Models
 from isheep.recipe import parse_recipe
-from isheep.stages.harness import Answer, Harness
 
 TEXTS = ["Name a bird.", "Say he", "Spell the longest word of the list that follows:\na b c", "x"]
 

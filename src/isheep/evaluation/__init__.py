@@ -1,0 +1,1 @@
+"""What an iteration did to the model, by the measures that the field trusts: lm-eval's tasks, code, and judges."""

@@ -1,0 +1,75 @@
+"""What every benchmark is to the rest of isheep: something that can be prepared, described and measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from isheep.models import Model
+from isheep.statistics import Interval, mean_interval
+
+Figure = dict[str, float | int | None]
+"""`value`, `low`, `high`, `n`; null where there was nothing to measure."""
+
+Scores = dict[str, dict[str, Figure]]
+"""Benchmark -> metric -> figure."""
+
+Row = dict[str, Any]
+"""An item: `doc_id`, `filter` ("none" unless an answer is read in several ways), `prompt`, `responses`, `target`,
+`metrics` (metric -> number, list of numbers, or None: could not tell) and `doc`."""
+
+Items = dict[str, list[Row]]
+"""Task -> what was asked, answered and counted, item by item."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Of one model."""
+
+    scores: Scores
+    items: Items
+
+
+class Benchmark(Protocol):
+    """One name of `evaluate.benchmarks`."""
+
+    def prepare(self) -> None:
+        """Sees that everything it needs is there (data, metrics, a grader, a judge), before anything is generated.
+
+        Raises:
+            UserError: something is missing.
+        """
+
+    def protocol(self) -> dict[str, Any]:
+        """What decides its figures beside the model, as JSON: library and version, shots, generation, judge, data."""
+
+    def texts(self) -> list[str]:
+        """What it asks, item by item: no training pair may hold it."""
+
+    def measure(self, model: Model, seed: int) -> Measured:
+        """The figures, and the items that they come from; the scores' first key is the benchmark's own name.
+
+        Args:
+            model: whose answers.
+            seed: decides bootstraps, and answers that are sampled.
+        """
+
+
+def figure(values: Sequence[Any], seed: int) -> Figure:
+    """The mean of those of the values that are numbers, with its 95% interval; lists count value by value."""
+    flat = [value for one in values for value in (one if isinstance(one, list) else [one])]
+    return as_figure(mean_interval([float(value) for value in flat if is_number(value)], seed))
+
+
+def as_figure(interval: Interval) -> Figure:
+    """As it stands in scores.json."""
+    return asdict(interval)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it can be counted: NaN and None say that nothing could be told."""
+    return isinstance(value, int | float | np.number | np.bool_) and math.isfinite(value)

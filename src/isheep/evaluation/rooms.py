@@ -1,0 +1,37 @@
+"""Which room measures a benchmark's name; nothing is imported that the name does not need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from isheep.evaluation.base import Benchmark, Items, Measured, Scores
+from isheep.models import Model
+from isheep.recipe import Recipe
+
+CODE = ("humaneval", "humaneval_plus", "mbpp", "mbpp_plus")
+MT_BENCH, ALPACA_EVAL = "mt_bench", "alpaca_eval"
+
+
+def open_benchmark(name: str, recipe: Recipe) -> Benchmark:
+    """The benchmark of that name, nothing loaded yet."""
+    from isheep.evaluation.lm_eval_task import LmEvalTask
+
+    return LmEvalTask(name, recipe.evaluate)
+
+
+def measure(names: Sequence[str], recipe: Recipe, model: Model) -> Measured:
+    """Some benchmarks one after the other.
+
+    Raises:
+        UserError: something that one of them needs is missing; nothing has been measured then.
+    """
+    opened = [open_benchmark(name, recipe) for name in names]
+    for benchmark in opened:
+        benchmark.prepare()
+    scores: Scores = {}
+    items: Items = {}
+    for benchmark in opened:
+        measured = benchmark.measure(model, recipe.seed)
+        scores |= measured.scores
+        items |= measured.items
+    return Measured(scores, items)
