@@ -250,6 +250,10 @@ class EvaluateSettings(Settings):
     """A folder with the benchmarks' data as files in the hub's schema; None: they come from the hub."""
     limit: Count | None = None
     """At most this many items of each benchmark."""
+    prompts: Literal["as_trained", "as_written"] = "as_trained"
+    """Zero-shot questions are asked as the loop asks (a trained model in its template), or as lm-eval writes them."""
+    ppl: bool = True
+    """Multiple choice is also read as in the paper: the choice whose filled prompt has the lowest mean loss."""
     judge: JudgeSettings = JudgeSettings()
     evalplus: str | None = None
     """A Python that has evalplus (code benchmarks), in an environment of its own; None: this one."""

@@ -69,15 +69,16 @@ class Harness(LM):  # type: ignore[misc]
     """A model of ours as lm-eval wants it.
 
     Generation: a zero-shot text is an instruction and is asked as the loop asks it (`Model.ask`); few-shot texts, and
-    such as break off at a colon (`Answer:`), are continued by the base as they stand. Likelihoods are of plain text,
-    for every model alike. A prompt with no room for an answer gets none, and the start of too long a context is left
-    out of a likelihood. Not covered: images, and few-shot examples as turns of their own.
+    such as break off at a colon (`Answer:`), are continued by the base as they stand. With `as_written` every model
+    continues every text, as in lm-eval's own backends. Likelihoods are of plain text, for every model alike. A prompt
+    with no room for an answer gets none, and the start of too long a context is left out of a likelihood. Not covered:
+    images, and few-shot examples as turns of their own.
     """
 
-    def __init__(self, model: Model, tasks: Mapping[str, Any], seed: int) -> None:
+    def __init__(self, model: Model, tasks: Mapping[str, Any], seed: int, as_written: bool = False) -> None:
         """`tasks`: the lm-eval tasks by name; `seed` decides the answers of tasks that sample."""
         super().__init__()
-        self._model, self._tasks, self._seed = model, tasks, seed
+        self._model, self._tasks, self._seed, self._as_written = model, tasks, seed, as_written
         tokenizer = model.encoder.tokenizer
         self._begin = model.encoder.plain("")
         starts = (*self._begin, tokenizer.bos_token_id, tokenizer.eos_token_id, model.encoder.turn_end_id)
@@ -119,11 +120,27 @@ class Harness(LM):  # type: ignore[misc]
             totals[owner] += score
         return totals
 
+    def mean_losses(self, texts: Sequence[str]) -> list[float | None]:
+        """The mean loss of each text's tokens but the first, as the model reads them; None of fewer than two tokens."""
+        positions = self._model.engine.positions
+        sequences = [
+            self._model.encoder.plain(text)[-positions:] if positions else self._model.encoder.plain(text)
+            for text in texts
+        ]
+        losses: list[float | None] = [None] * len(texts)
+        with bar(f"Evaluate {self._model.name}", len(texts)) as advance:
+            for indices in _chunks(sorted(range(len(texts)), key=lambda index: len(sequences[index]))):
+                rows = self._model.engine.score_sequences([sequences[index] for index in indices])
+                for index, row in zip(indices, rows, strict=True):
+                    losses[index] = -sum(row) / len(row) if row else None
+                advance(len(indices))
+        return losses
+
     def _generation(self, request: Any) -> _Generation:
         text, wanted = request.args
         settings = normalize_gen_kwargs(wanted)
         shots = self._tasks[request.task_name].get_config("num_fewshot")
-        continues = self._model.number == 0 and (shots or text.rstrip().endswith(":"))
+        continues = self._as_written or (self._model.number == 0 and (shots or text.rstrip().endswith(":")))
         return _Generation(
             self._model.encoder.plain(text) if continues else self._model.ask(text.strip()),
             most=settings["max_gen_toks"],

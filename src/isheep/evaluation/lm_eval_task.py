@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isheep.evaluation.base import Figure, Measured, Row, Scores, as_figure, figure, is_number
-from isheep.evaluation.tasks import Benchmarks, check_benchmarks, quiet
+from isheep.evaluation.tasks import Benchmarks, quiet
 from isheep.models import Model
-from isheep.recipe import EvaluateSettings, locate
+from isheep.recipe import EvaluateSettings
 from isheep.seeding import derive_seed
 from isheep.statistics import Interval
+
+if TYPE_CHECKING:
+    from isheep.evaluation.harness import Harness
 
 
 class LmEvalTask:
@@ -25,12 +28,11 @@ class LmEvalTask:
 
     def __init__(self, name: str, settings: EvaluateSettings) -> None:
         self._name, self._settings = name, settings
-        self._folder = locate(settings.tasks) if settings.tasks else None
         self._loaded: Benchmarks | None = None
 
     def prepare(self) -> None:
         """Raises UserError: no such name, or its data does not load."""
-        check_benchmarks([self._name], self._folder)
+        self._benchmarks()
 
     def protocol(self) -> dict[str, Any]:
         """By task: its version, shots, output and settings of generation."""
@@ -53,16 +55,21 @@ class LmEvalTask:
         from isheep.evaluation.harness import Harness
 
         found = self._benchmarks()
+        harness = Harness(model, found.tasks, seed, self._settings.prompts == "as_written")
         with quiet():
             # Not simple_evaluate: it runs pip and git to describe the machine, which takes longer than measuring lamb.
             results = run_tasks(
-                lm=Harness(model, found.tasks, seed),
+                lm=harness,
                 task_dict=found.loaded,
                 limit=self._settings.limit,
                 bootstrap_iters=0,
                 log_samples=True,
             )
         samples: dict[str, list[dict[str, Any]]] = results["samples"]
+        if self._settings.ppl:
+            for name, task in found.tasks.items():
+                if task.OUTPUT_TYPE == "multiple_choice":
+                    read_by_ppl(task, samples[name], harness)
         scores: Scores = {}
         for name, tasks in found.parts(self._name).items():
             pooled = [sample for task in tasks for sample in samples[task]]
@@ -71,8 +78,35 @@ class LmEvalTask:
 
     def _benchmarks(self) -> Benchmarks:
         if self._loaded is None:
-            self._loaded = Benchmarks([self._name], self._folder)
+            self._loaded = Benchmarks([self._name], self._settings)
         return self._loaded
+
+
+def read_by_ppl(task: Any, samples: Sequence[dict[str, Any]], harness: Harness) -> None:
+    """Adds the metric `acc_ppl` to the items of a multiple-choice task (paper section 4.2, after OpenCompass).
+
+    The choice is the one whose whole filled prompt, question and all, has the lowest mean loss of a token. None where
+    the right choice cannot be told, or where a text has no token to be read.
+    """
+    texts = ["".join(arguments[:2]) for sample in samples for arguments in sample["arguments"]]
+    losses = iter(harness.mean_losses(texts))
+    for sample in samples:
+        own = [next(losses) for _ in sample["arguments"]]
+        choices = task.doc_to_choice(sample["doc"])
+        right = right_choices(task, sample["doc"], choices)
+        told = [loss for loss in own[: len(choices)] if loss is not None]
+        readable = bool(right) and len(told) == len(choices)
+        sample["acc_ppl"] = float(told.index(min(told)) in right) if readable else None
+        sample["metrics"] = [*sample["metrics"], "acc_ppl"]
+
+
+def right_choices(task: Any, doc: Mapping[str, Any], choices: Sequence[str]) -> set[int]:
+    """The places of the right choices; empty where the task does not tell them."""
+    target = task.doc_to_text(doc) if task.multiple_input else task.doc_to_target(doc)
+    places = [
+        choices.index(one) if one in choices else one for one in (target if isinstance(target, list) else [target])
+    ]
+    return {int(one) for one in places if isinstance(one, int) and 0 <= one < len(choices)}
 
 
 def metric_name(metric: str, filter_: str) -> str:

@@ -9,20 +9,26 @@ import difflib
 import logging
 import os
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from isheep.errors import UserError
+from isheep.evaluation.local_data import data_from
+from isheep.recipe import EvaluateSettings, locate
 
 _WHERE = "evaluate.benchmarks"
 
 _LOCAL_DATA = (None, "json", "csv", "parquet", "text", "arrow")
 """What `dataset_path` says where a task brings its data along."""
+
+OWN = Path(__file__).parent / "tasks_of_ours"
+"""Tasks that lm-eval lacks, or whose metrics it would fetch from the hub."""
 
 _LM_EVAL_SEEDS = (0, 1234)
 """What lm-eval seeds random and numpy with: some tasks shuffle their choices, and these are the published items."""
@@ -31,18 +37,22 @@ _LM_EVAL_SEEDS = (0, 1234)
 class Benchmarks:
     """The tasks and groups that some names mean, loaded."""
 
-    def __init__(self, names: Sequence[str], folder: Path | None) -> None:
-        """Loads them; their data may be downloaded, unless all of them lie in `folder` with their data.
+    def __init__(self, names: Sequence[str], settings: EvaluateSettings) -> None:
+        """Loads them; their data may be downloaded, unless it lies in `data_dir` or beside the recipe's own tasks.
 
         Raises:
             UserError: an unknown name, data that does not load, or a task that runs generated code.
         """
+        folder = locate(settings.tasks) if settings.tasks else None
         manager = _find(names, folder)
         entries = [manager.task_index[member] for name in names for member in _members(manager, name)]
         random.seed(_LM_EVAL_SEEDS[0])
         np.random.seed(_LM_EVAL_SEEDS[1])
-        with quiet(), _offline(folder is not None and all(_is_local(one, folder) for one in entries)):
+        local = settings.data_dir is not None or (folder is not None and all(_is_local(one, folder) for one in entries))
+        with quiet(), _offline(local), data_from(settings):
+            refuse_without_parts(names, local)
             self.loaded = _load(manager, names)
+            refuse_without_parts(names, True)
         self.tasks: dict[str, Any] = self.loaded["tasks"]
         for name, task in self.tasks.items():
             if getattr(task, "UNSAFE_CODE", False):
@@ -50,6 +60,7 @@ class Benchmarks:
             if task.get_config("num_fewshot") is None:
                 task.set_config("num_fewshot", 0)
             task.set_fewshot_seed(seed=_LM_EVAL_SEEDS[1])
+            task.process_results = partial(_judged_alike, task.process_results)
         self._members = {name: _members(manager, name) for name in names}
 
     def parts(self, name: str) -> dict[str, list[str]]:
@@ -61,10 +72,28 @@ class Benchmarks:
         return {member: [member] for member in self._members[name]}
 
 
-def check_benchmarks(names: Sequence[str], folder: Path | None) -> None:
-    """Raises UserError for a name that is no task, group or tag (the nearest is offered), or no such folder."""
-    if names:
-        _find(names, folder)
+def refuse_without_parts(names: Sequence[str], now: bool) -> None:
+    """Raises UserError where IFEval is to be measured and lacks what it checks answers with.
+
+    lm-eval itself finds out when all answers are written. `now`: nothing that is missing can be fetched any more.
+    """
+    if not any(name.startswith("ifeval") for name in names):
+        return
+    for module in ("langdetect", "immutabledict", "nltk"):
+        if find_spec(module) is None:
+            raise UserError(_WHERE, f"ifeval needs {module}, which is not installed.", "Install isheep[ifeval].")
+    import langdetect
+    import nltk.data
+
+    # It guesses with chance, and where a text is in no language the guess decides; lm-eval leaves that open.
+    langdetect.DetectorFactory.seed = 0
+    if not now:
+        return
+    try:
+        nltk.data.find("tokenizers/punkt_tab")
+    except LookupError:
+        mend = "Give its folder, tokenizers/punkt_tab, inside evaluate.data_dir, or in NLTK_DATA."
+        raise UserError(_WHERE, "ifeval needs nltk's punkt_tab, which is not here.", mend) from None
 
 
 def known_metrics(names: Sequence[str], folder: Path | None) -> tuple[dict[str, bool], bool]:
@@ -124,6 +153,16 @@ def quiet() -> Iterator[None]:
             enable_progress_bars()
 
 
+def _judged_alike(judge: Callable[..., Any], *item: Any) -> Any:
+    """What a task makes of an item, whatever came before: IFEval draws by chance what an item of it leaves open."""
+    state = random.getstate()
+    random.seed(_LM_EVAL_SEEDS[0])
+    try:
+        return judge(*item)
+    finally:
+        random.setstate(state)
+
+
 def _find(names: Sequence[str], folder: Path | None) -> Any:
     """A task manager that knows all the names; lm-eval's own ten thousand task files are read only where needed."""
     if folder is not None:
@@ -148,8 +187,9 @@ def _find(names: Sequence[str], folder: Path | None) -> Any:
 def _manager(folder: Path | None, shipped: bool) -> Any:
     from lm_eval.tasks import TaskManager
 
+    places = [*([str(OWN)] if shipped else []), *([str(folder)] if folder else [])]
     with quiet():
-        return TaskManager(include_path=str(folder) if folder else None, include_defaults=shipped)
+        return TaskManager(include_path=places, include_defaults=shipped)
 
 
 def _members(manager: Any, name: str) -> list[str]:
@@ -160,13 +200,12 @@ def _members(manager: Any, name: str) -> list[str]:
 def _load(manager: Any, names: Sequence[str]) -> Any:
     try:
         return manager.load(list(names))
+    except UserError:
+        raise
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(
-            _WHERE,
-            f"{', '.join(names)} cannot be loaded ({reason}).",
-            "The data of lm-eval's own tasks comes from the hub; see that it can be reached or lies in its cache.",
-        ) from error
+        mend = "Their data comes from the hub: see that it can be reached, or give it as files in evaluate.data_dir."
+        raise UserError(_WHERE, f"{', '.join(names)} cannot be loaded ({reason}).", mend) from error
 
 
 def _is_local(task: Any, folder: Path) -> bool:
