@@ -12,8 +12,10 @@ is that of pairs held out, after training.
 from __future__ import annotations
 
 import random
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -81,7 +83,8 @@ def main() -> None:
     arguments.add_argument("--peers", nargs="+", default=list(PEERS), choices=list(PEERS))
     given = arguments.parse_args()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as scratch:
+    # The peers print their progress, where the one document belongs.
+    with tempfile.TemporaryDirectory() as scratch, redirect_stdout(sys.stderr):
         rows = [
             row
             for name in given.models
