@@ -139,7 +139,7 @@ def training(run: Run, recipe: Recipe) -> None:
     encoder = Models(recipe).encoder
     train(iteration, [], recipe, encoder)
     base = load_model(model_folder(recipe.model.path), recipe.model.dtype, pick_device(recipe.engine.device))
-    merged = PeftModel.from_pretrained(base, str(iteration.adapter_path)).merge_and_unload()
+    merged = PeftModel.from_pretrained(base, str(iteration.weights_path)).merge_and_unload()
     merged.save_pretrained(run.directory / "merged")
     encoder.tokenizer.save_pretrained(run.directory / "merged")
 

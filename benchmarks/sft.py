@@ -164,7 +164,7 @@ def train_with_trl(subject: Subject, dtype: str, settings: dict[str, Any]) -> Tr
 
         seconds = cpu_seconds(work)
         (trainer,) = made
-        tokens = trainer.state.log_history[-2]["num_tokens"]
+        tokens = max(row.get("num_tokens", 0) for row in trainer.state.log_history)
         return Trained(tokens / seconds, held_out_loss(trainer.model, subject))
 
 

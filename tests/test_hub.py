@@ -21,7 +21,7 @@ from isheep.check import check
 from isheep.errors import IsheepError, StageError, UserError
 from isheep.hub import is_hub_id, known_folder, model_folder
 from isheep.manifest import model_hashes
-from isheep.measure import measure_model
+from isheep.measure import measure_models
 from isheep.recipe import load_recipe
 from isheep.run import Run
 from isheep.stages.train import train
@@ -204,8 +204,8 @@ def test_a_recipe_with_a_hub_id_is_checked_and_hashed(hub: Hub) -> None:
 
 def test_a_hub_id_is_measured(hub: Hub) -> None:
     words = ["evaluate.tasks=package:lamb/benchmark", "engine.device=cpu", "respond.max_new_tokens=8"]
-    found = measure_model(Path(ID), ["lamb"], 2, words)
-    assert found["lamb"]["prompt_level_strict_acc"]["n"] == 2
+    found = measure_models(Path(ID), ["lamb"], 2, words)
+    assert found[ID]["lamb"]["prompt_level_strict_acc"]["n"] == 2
 
 
 def test_an_adapter_names_its_base_by_the_hub_id(hub: Hub, tmp_path: Path) -> None:

@@ -123,6 +123,20 @@ def settings(recipe: Recipe) -> dict[str, Any]:
     return flat(recipe.model_dump())
 
 
+PRESETS = ("evaluate/paper", "evaluate/quick")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_says_what_is_measured_and_nothing_else(name: str) -> None:
+    word = name.partition("/")[2]
+    changed = settings(load_recipe("lamb", [f"evaluate={word}"]))
+    assert changed == settings(load_recipe(["lamb", name]))
+    differing = {key for key, value in settings(load_recipe("lamb")).items() if changed[key] != value}
+    assert "evaluate.benchmarks" in differing
+    assert differing <= {"evaluate.benchmarks", "evaluate.limit", "evaluate.ppl"}
+    assert load_recipe("lamb", [f"evaluate={word}", "evaluate.limit=7"]).evaluate.limit == 7
+
+
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_a_recipe_begins_with_its_command(name: str) -> None:
     lines = shipped_recipes()[name].read_text(encoding="utf-8").splitlines()
@@ -150,7 +164,7 @@ def test_each_value_has_its_reason(name: str) -> None:
 
 
 def test_the_recipes_are_those_of_the_paper_lamb_and_a_small_model() -> None:
-    assert set(shipped_recipes()) == {"lamb", "paper", "qwen3-0.6b", *MODELS, *CHANGES}
+    assert set(shipped_recipes()) == {"lamb", "paper", "qwen3-0.6b", *MODELS, *CHANGES, *PRESETS}
     assert {file.suffix for file in FOLDER.rglob("*") if file.is_file()} == {".yaml"}
     shipped = list(shipped_recipes())
     assert shipped[0] == "lamb"

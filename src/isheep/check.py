@@ -11,6 +11,7 @@ from shutil import disk_usage
 
 from isheep.check_assess import refuse_contradictions, refuse_no_room, unused_prompts
 from isheep.check_engine import engine_found
+from isheep.check_evaluate import benchmarks_found
 from isheep.check_select import quotas, refuse_filters, rules_in_force
 from isheep.check_server import ask_server, refuse_without_model
 from isheep.check_settings import pairs_before, principles_room, refuse_iterations, refuse_method, without_effect
@@ -83,7 +84,6 @@ def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool) -> I
     yield Finding("rules", rules_in_force(recipe))
     seeds = _seeds(recipe)
     yield Finding("seeds", f"{recipe.seeds.path}  {_count(len(seeds), 'task')}")
-    yield from _benchmarks(recipe)
     yield Finding("engine", engine_found(recipe.engine))
     if rule := stop_rule(recipe):
         yield Finding("stop", rule)
@@ -98,6 +98,10 @@ def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool) -> I
     yield _tokens(recipe, checkpoint, encoder)
     yield from _context(recipe, checkpoint, encoder, seeds)
     yield from _assessor(recipe, checkpoint, encoder)
+    for line in benchmarks_found(recipe):
+        yield Finding("benchmark", line)
+    if not recipe.evaluate.benchmarks:
+        yield Finding("benchmark", "none: nothing will be measured", warning=True)
     if recipe.engine.name == "openai":
         line, without = ask_server(recipe, checkpoint.folder, encoder)
         yield Finding("server", line)
@@ -197,21 +201,6 @@ def _seeds(recipe: Recipe) -> list[SeedTask]:
         what = f"{shots} examples are to be shown, but {recipe.seeds.path} holds {_count(len(seeds), 'task')}."
         raise UserError("synthesize.shots", what, f"Give at most {len(seeds)}, or more seed tasks.")
     return seeds
-
-
-def _benchmarks(recipe: Recipe) -> Iterator[Finding]:
-    settings = recipe.evaluate
-    if settings.tasks is not None:
-        folder = locate(settings.tasks)
-        if not folder.is_dir():
-            raise UserError(
-                "evaluate.tasks", f"{settings.tasks} is no folder.", "Give a folder with lm-eval task files."
-            )
-        if not any(folder.rglob("*.yaml")):
-            what = f"{settings.tasks} holds no lm-eval task file (*.yaml)."
-            raise UserError("evaluate.tasks", what, "Give a folder that does, or take the setting out.")
-    names = ", ".join(settings.benchmarks)
-    yield Finding("benchmarks", names or "none: nothing will be measured", warning=not names)
 
 
 def _run_directory(recipe: Recipe, directory: Path, accept_changes: bool) -> Finding:

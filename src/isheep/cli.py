@@ -151,17 +151,19 @@ def report(directory: RunDirectory) -> None:
 def evaluate(
     model: Annotated[Path, typer.Argument(metavar="MODEL_OR_DIR", help="A model, an adapter, or a run (its best).")],
     words: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="Settings.")] = None,
-    benchmarks: Annotated[str | None, typer.Option(help="lm-eval tasks, separated by commas.")] = None,
+    benchmarks: Annotated[str | None, typer.Option(help="Benchmarks, separated by commas.")] = None,
+    iterations: Annotated[str | None, typer.Option(help="Of a run, separated by commas: 0,3.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="At most this many items of each.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure any model as the loop measures its own."""
+    """Measure any model as the loop measures its own; what was measured before is not measured again."""
     _quiet()
-    from isheep.measure import measure_model
+    from isheep.measure import measure_models
     from isheep.tables import scores_table
 
-    scores = measure_model(model, benchmarks.split(",") if benchmarks else None, limit, words or [])
-    _print_json(scores) if as_json else OUT.print(scores_table(scores))
+    names = benchmarks.split(",") if benchmarks else None
+    found = measure_models(model, names, limit, words or [], _numbers(iterations) if iterations else None)
+    _print_json(found) if as_json else OUT.print(scores_table(found))
 
 
 @app.command()
@@ -229,6 +231,13 @@ def _split(words: list[str] | None) -> tuple[list[str], list[str]]:
     given = list(words or [])
     first = next((place for place, word in enumerate(given) if "=" in word), len(given))
     return given[:first] or ["lamb"], given[first:]
+
+
+def _numbers(words: str) -> list[int]:
+    try:
+        return [int(word) for word in words.split(",")]
+    except ValueError:
+        raise UserError("--iterations", f"`{words}` is no list of numbers.", "Write it like `0,3`.") from None
 
 
 def _print_json(document: Any) -> None:

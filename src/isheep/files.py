@@ -50,6 +50,14 @@ def write_atomic(path: Path, content: bytes) -> None:
         raise StageError(f"{path}: cannot be written ({error.strerror}). Make room or mend the rights.") from error
 
 
+def cache_folder() -> Path:
+    """What outlasts a command and can be made again: `$ISHEEP_CACHE`, or `isheep` in the user's folder for caches."""
+    if own := os.environ.get("ISHEEP_CACHE"):
+        return Path(own).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "isheep"
+
+
 def sync(path: Path) -> None:
     """Makes a file's bytes, or the renames in a folder, last through a power cut."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -1,15 +1,17 @@
-"""`isheep eval`: the loop's own evaluation on a model, an adapter, or a run."""
+"""`isheep eval`: the loop's own evaluation on a model, an adapter, the iterations of a run, or answers in a file."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from isheep.errors import UserError
 from isheep.evaluation.base import Scores
-from isheep.evaluation.rooms import measure
-from isheep.hub import is_hub_id
+from isheep.evaluation.rooms import prepared
+from isheep.files import cache_folder, fingerprint, write_json
+from isheep.hub import is_hub_id, model_folder
 from isheep.models import Model, Models
 from isheep.recipe import Recipe, overridden, parse_recipe
 from isheep.run import RECIPE, Run
@@ -18,42 +20,88 @@ from isheep.status import status
 ADAPTER_CONFIG = "adapter_config.json"
 
 
-def measure_model(
-    what: Path, benchmarks: Sequence[str] | None = None, limit: int | None = None, settings: Sequence[str] = ()
-) -> Scores:
-    """Benchmark -> metric -> figure of a model.
+def measure_models(
+    what: Path,
+    benchmarks: Sequence[str] | None = None,
+    limit: int | None = None,
+    settings: Sequence[str] = (),
+    iterations: Sequence[int] | None = None,
+) -> dict[str, Scores]:
+    """Model -> benchmark -> metric -> figure.
 
-    A model folder is asked as a base model, with bare text; a folder with a PEFT adapter, and the best iteration of a
-    run, through the recipe's template.
+    A model folder is asked as a base model, with bare text; a folder with a PEFT adapter, and the iterations of a run
+    but for 0, through the recipe's template. What was measured before of the same weights in the same way is not
+    measured again (`$ISHEEP_CACHE/evaluations`), so a command that was stopped goes on with the benchmark it was at.
 
     Args:
         what: a model folder, a hub id, an adapter folder, or a run directory.
-        benchmarks: lm-eval tasks; those of the recipe unless given.
+        benchmarks: their names; those of the recipe unless given.
         limit: at most this many items of each.
         settings: `key=value` on the run's recipe, or on the paper's defaults.
+        iterations: of a run; its best one unless given.
 
     Raises:
-        UserError: none of the three is there, or no benchmark is named.
+        UserError: nothing of that kind is there, no benchmark is named, or something that one needs is missing.
     """
     if (what / RECIPE).is_file():
-        run = Run.read(what)
-        recipe = overridden(run.recipe, settings)
-        number = status(run)["best_iteration"] or 0
-        weights = run.iteration(number).weights_path if number else None
+        recipe, weights = _of_run(what, settings, iterations)
+    elif iterations is not None:
+        raise UserError(str(what), "is no run, so it has no iterations.", "Leave --iterations out.")
     elif (what / ADAPTER_CONFIG).is_file():
         base = json.loads((what / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
-        recipe, number, weights = _recipe_for(base, settings), 1, what
+        recipe, weights = _recipe_for(base, settings), {str(what): (1, what)}
     elif (what / "config.json").is_file() or is_hub_id(str(what)):
-        recipe, number, weights = _recipe_for(str(what), settings), 0, None
+        recipe, weights = _recipe_for(str(what), settings), {str(what): (0, None)}
     else:
         raise UserError(str(what), "holds no model, no adapter and no run.", "Give the folder of one of them.")
-    names = benchmarks or recipe.evaluate.benchmarks
+    if limit:
+        recipe = overridden(recipe, [f"evaluate.limit={limit}"])
+    names = list(benchmarks or recipe.evaluate.benchmarks)
     if not names:
-        raise UserError("--benchmarks", "none is named.", "Give lm-eval tasks, such as `--benchmarks arc_easy,piqa`.")
-    recipe = overridden(recipe, [f"evaluate.limit={limit}"] if limit else [])
+        raise UserError("--benchmarks", "none is named.", "Give some, as in `--benchmarks arc_easy,piqa`.")
     with Models(recipe) as models:
-        return measure(names, recipe, Model(models, number, weights)).scores
+        asked = {name: Model(models, number, folder) for name, (number, folder) in weights.items()}
+        return dict(_measured(names, recipe, asked))
+
+
+def _measured(names: Sequence[str], recipe: Recipe, models: dict[str, Model]) -> Iterator[tuple[str, Scores]]:
+    benchmarks = prepared(names, recipe)
+    protocols = {name: benchmark.protocol() for name, benchmark in benchmarks.items()}
+    base = fingerprint(model_folder(recipe.model.path))
+    how = recipe.model_dump(mode="json", include={"model": {"template", "dtype"}, "engine": True, "seed": True})
+    for called, model in models.items():
+        weights = fingerprint(model.weights) if model.weights else None
+        scores: Scores = {}
+        for name, benchmark in benchmarks.items():
+            decides = [base, weights, model.number > 0, how, recipe.evaluate.prompts, name, protocols[name]]
+            file = cache_folder() / "evaluations" / f"{_hash(decides)}.json"
+            if not file.is_file():
+                measured = benchmark.measure(model, recipe.seed)
+                rows = json.loads(json.dumps(measured.items, default=str))
+                write_json(file, {"decided_by": decides, "scores": measured.scores, "items": rows})
+            scores |= json.loads(file.read_text(encoding="utf-8"))["scores"]
+        yield called, scores
+
+
+def _of_run(
+    directory: Path, settings: Sequence[str], iterations: Sequence[int] | None
+) -> tuple[Recipe, dict[str, tuple[int, Path | None]]]:
+    run = Run.read(directory)
+    found = status(run)
+    trained = {row["iteration"] for row in found["iterations"] if not row["iteration"] or row["train"]["steps"]}
+    wanted = [found["best_iteration"] or 0] if iterations is None else iterations
+    for number in wanted:
+        if number not in trained:
+            what = f"iteration {number} has no model; those that have one are {', '.join(map(str, sorted(trained)))}."
+            raise UserError(str(directory), what, "Give --iterations of those.")
+    weights = {number: run.iteration(number).weights_path if number else None for number in wanted}
+    return overridden(run.recipe, settings), {f"iteration-{n}": (n, folder) for n, folder in weights.items()}
 
 
 def _recipe_for(model: str, settings: Sequence[str]) -> Recipe:
     return overridden(parse_recipe({"model": {"path": model}}, model), settings)
+
+
+def _hash(decides: object) -> str:
+    text = json.dumps(decides, sort_keys=True, ensure_ascii=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -78,7 +78,7 @@ def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 SHORT = {"engine": "engine.name"}
-"""What a word given to a whole group sets: `engine=vllm`."""
+"""What a word given to a whole group sets: `engine=vllm`. Others name a recipe: `evaluate=paper` is evaluate/paper."""
 
 
 def apply_override(data: dict[str, Any], override: str) -> None:
@@ -94,6 +94,11 @@ def apply_override(data: dict[str, Any], override: str) -> None:
     content = _read_value(value, override, f"Put the value in quotes, as in `'{key}=\"...\"'`.")
     if isinstance(content, str):
         key = SHORT.get(key, key)
+        if (file := FOLDER / key / f"{content}.yaml") in shipped_recipes().values():
+            whole = merge(data, read_recipes([f"{key}/{file.stem}"])[0])
+            data.clear()
+            data.update(whole)
+            return
     *groups, last = key.split(".")
     for depth, group in enumerate(groups, start=1):
         if data.get(group) is None:

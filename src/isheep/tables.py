@@ -41,16 +41,19 @@ def status_table(status: Mapping[str, Any]) -> RenderableType:
     return Group(_headline(status), _work(rows), _alarms(rows), *_scores(rows, status["best_iteration"]))
 
 
-def scores_table(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> RenderableType:
-    """Benchmarks and metrics of one model, a row each, with their 95% intervals."""
+def scores_table(found: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]) -> RenderableType:
+    """Benchmarks and metrics, a row each, with their 95% intervals; a column for each model."""
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("benchmark", "metric", "value [95%]", "n"):
-        grid.add_column(name, justify="right" if name == "n" else "left")
-    for benchmark, metrics in scores.items():
-        for metric, measured in metrics.items():
-            grid.add_row(
-                Text(printable(benchmark)), Text(printable(metric)), Text(score(measured)), Text(str(measured.get("n")))
-            )
+    for name in ("benchmark", "metric", *found, "n"):
+        grid.add_column(Text(printable(name)), justify="right" if name == "n" else "left")
+    rows: dict[tuple[str, str], None] = {}
+    for scores in found.values():
+        rows |= dict.fromkeys((benchmark, metric) for benchmark, metrics in scores.items() for metric in metrics)
+    for benchmark, metric in rows:
+        figures = [scores.get(benchmark, {}).get(metric) for scores in found.values()]
+        counts = {str(figure["n"]) for figure in figures if figure}
+        cells = [benchmark, metric, *(score(figure) for figure in figures), "/".join(sorted(counts))]
+        grid.add_row(*(Text(printable(cell)) for cell in cells))
     return grid
 
 

@@ -154,13 +154,14 @@ def test_a_second_owner_is_refused_and_ctrl_c_drains(tmp_path: Path) -> None:
 
 def test_eval_measures_a_run_and_a_bare_model(finished: Finished) -> None:
     best = json.loads(isheep("eval", finished(0), "--limit", "20", "--json").stdout)
-    assert best["lamb"]["prompt_level_strict_acc"]["n"] == 20
+    (scores,) = best.values()
+    assert scores["lamb"]["prompt_level_strict_acc"]["n"] == 20
     model = Path(str(status_of(finished(0))["recipe"]["model"]["path"]).replace("package:", "src/isheep/"))
     ended = isheep(
         "eval", model, "--benchmarks", "lamb", "--limit", "20", "evaluate.tasks=package:lamb/benchmark", "--json"
     )
     assert ended.returncode == 0, ended.stderr
-    assert json.loads(ended.stdout)["lamb"]["prompt_level_strict_acc"]["n"] == 20
+    assert json.loads(ended.stdout)[str(model)]["lamb"]["prompt_level_strict_acc"]["n"] == 20
     assert isheep("eval", model).returncode == 2
 
 

@@ -152,7 +152,7 @@ def test_multiple_choice_takes_the_likeliest_and_counts_with_wilsons_interval(
     assert [item["metrics"]["acc"] for item in items["choose"]] == expected
     share = wilson(int(sum(expected)), 7)
     assert scores["choose"]["acc"] == {"value": share.value, "low": share.low, "high": share.high, "n": 7}
-    assert set(scores["choose"]) == {"acc", "acc_norm"}
+    assert set(scores["choose"]) == {"acc", "acc_norm", "acc_ppl"}
 
 
 def test_a_list_per_item_is_counted_over_instructions(measured: tuple[Scores, Items, str]) -> None:

@@ -45,7 +45,10 @@ class Benchmark(Protocol):
         """
 
     def protocol(self) -> dict[str, Any]:
-        """What decides its figures beside the model, as JSON: library and version, shots, generation, judge, data."""
+        """What decides its figures beside the model, as JSON: shots, generation, judge, data.
+
+        Among it `library`, `version`, `items` (how many will be asked) and, where a score needs a word, `notes`.
+        """
 
     def texts(self) -> list[str]:
         """What it asks, item by item: no training pair may hold it."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import json
 import math
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -35,18 +38,25 @@ class LmEvalTask:
         self._benchmarks()
 
     def protocol(self) -> dict[str, Any]:
-        """By task: its version, shots, output and settings of generation."""
-        keys = ("num_fewshot", "output_type", "generation_kwargs", "repeats", "test_split", "dataset_path")
+        """By task: its version, shots, output and generation, and which items there are."""
+        keys = ("num_fewshot", "output_type", "generation_kwargs", "repeats", "dataset_path", "dataset_name")
         tasks = {
-            name: {"version": task.VERSION, **{key: task.get_config(key) for key in keys}}
+            name: {"version": task.VERSION, **{key: task.get_config(key) for key in keys}, "data": self._data(task)}
             for name, task in self._benchmarks().tasks.items()
         }
-        return {"library": "lm_eval", "version": version("lm_eval"), "tasks": tasks}
+        return {
+            "library": "lm_eval",
+            "version": version("lm_eval"),
+            "items": sum(len(self._docs(task)) for task in self._benchmarks().tasks.values()),
+            "prompts": self._settings.prompts,
+            "ppl": self._settings.ppl,
+            "tasks": tasks,
+        }
 
     def texts(self) -> list[str]:
-        """The questions as they are asked, without shots."""
+        """The questions as they are asked, without shots; those behind the limit, too."""
         tasks = self._benchmarks().tasks.values()
-        return [str(task.doc_to_text(doc)) for task in tasks for doc in task.eval_docs]
+        return [text for task in tasks for doc in task.eval_docs for text in _asked(task, doc)]
 
     def measure(self, model: Model, seed: int) -> Measured:
         """See `Benchmark.measure`; answers of tasks that sample follow from the seed, too."""
@@ -76,10 +86,25 @@ class LmEvalTask:
             scores[name] = _figures(pooled, results["results"][name], derive_seed(seed, "evaluate", name))
         return Measured(scores, {task: [_row(sample) for sample in rows] for task, rows in samples.items()})
 
+    def _docs(self, task: Any) -> Sequence[Mapping[str, Any]]:
+        return list(itertools.islice(task.eval_docs, self._settings.limit))
+
+    def _data(self, task: Any) -> str:
+        """A hash of the items."""
+        digest = hashlib.sha256()
+        for doc in self._docs(task):
+            digest.update(json.dumps(doc, sort_keys=True, default=str).encode())
+        return digest.hexdigest()[:16]
+
     def _benchmarks(self) -> Benchmarks:
         if self._loaded is None:
             self._loaded = Benchmarks([self._name], self._settings)
         return self._loaded
+
+
+def _asked(task: Any, doc: Mapping[str, Any]) -> list[str]:
+    """An item's question; where its choices stand in the question, one text for each."""
+    return list(task.doc_to_choice(doc)) if task.multiple_input else [str(task.doc_to_text(doc))]
 
 
 def read_by_ppl(task: Any, samples: Sequence[dict[str, Any]], harness: Harness) -> None:

@@ -19,18 +19,27 @@ def open_benchmark(name: str, recipe: Recipe) -> Benchmark:
     return LmEvalTask(name, recipe.evaluate)
 
 
+def prepared(names: Sequence[str], recipe: Recipe) -> dict[str, Benchmark]:
+    """The benchmarks of these names, each with all that it needs.
+
+    Raises:
+        UserError: something is missing.
+    """
+    benchmarks = {name: open_benchmark(name, recipe) for name in names}
+    for benchmark in benchmarks.values():
+        benchmark.prepare()
+    return benchmarks
+
+
 def measure(names: Sequence[str], recipe: Recipe, model: Model) -> Measured:
     """Some benchmarks one after the other.
 
     Raises:
         UserError: something that one of them needs is missing; nothing has been measured then.
     """
-    opened = [open_benchmark(name, recipe) for name in names]
-    for benchmark in opened:
-        benchmark.prepare()
     scores: Scores = {}
     items: Items = {}
-    for benchmark in opened:
+    for benchmark in prepared(names, recipe).values():
         measured = benchmark.measure(model, recipe.seed)
         scores |= measured.scores
         items |= measured.items
