@@ -36,6 +36,7 @@ ROOTS = {
     "synthesize": ("isheep.stages.synthesize:synthesize",),
     "respond": ("isheep.stages.respond:respond",),
     "assess": ("isheep.stages.assess:assess", "isheep.models:Models.assessor"),
+    "decontaminate": ("isheep.stages.decontaminate:decontaminate",),
     "select": ("isheep.stages.select:select",),
     "examine": ("isheep.loop:examine",),
     "gather": ("isheep.stages.training_set:gather",),

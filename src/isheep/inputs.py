@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from isheep.files import fingerprint
-from isheep.recipe import Recipe, locate, settings_of
+from isheep.recipe import Recipe, locate, setting_names, settings_of
 
 Inputs = dict[str, Any]
 """Setting, or file of an iteration (`iteration-01/instructions`) -> its value, or the hash of its content."""
@@ -70,6 +70,13 @@ ENGINE = ("model.path", "model.dtype", "engine")
 RULES = ("rules", "select.threshold")
 RULES_COUNT = {"select.threshold": lambda recipe: recipe.select.threshold < 0}
 """The rules look whether the threshold switches them off."""
+HOW_MEASURED = [
+    name
+    for name in setting_names()
+    if name.startswith("evaluate.")
+    and name not in ("evaluate.benchmarks", "evaluate.tasks", "evaluate.data_dir", "evaluate.contamination")
+]
+"""Settings of the evaluation that change nothing of what its benchmarks ask."""
 WEIGHTS = ("adapter", "model")
 """What a training leaves: one of the two, as `train.method` says."""
 SELECTED = ("instructions", "responses", "selection")
@@ -97,9 +104,18 @@ STAGES: dict[str, Stage] = {
         reads=(Reads("last", WEIGHTS), Reads("own", ("instructions", "responses"))),
         makes=("assessments",),
     ),
+    "decontaminate": Stage(
+        settings=("evaluate",),
+        counts=dict.fromkeys(HOW_MEASURED, lambda recipe: None),
+        reads=(Reads("own", ("instructions", "responses")),),
+        makes=("contamination.json",),
+    ),
     "select": Stage(
-        settings=(*ENGINE, "model.template", "select", "assess.level", "seed"),
-        reads=(Reads("last", WEIGHTS), Reads("own", ("instructions", "responses", "assessments"))),
+        settings=(*ENGINE, "model.template", "select", "assess.level", "evaluate.contamination", "seed"),
+        reads=(
+            Reads("last", WEIGHTS),
+            Reads("own", ("instructions", "responses", "assessments", "contamination.json")),
+        ),
         makes=("selection",),
     ),
     "examine": Stage(

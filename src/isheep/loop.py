@@ -26,6 +26,7 @@ from isheep.records import Instruction
 from isheep.run import Iteration, Run
 from isheep.seeds import load_seeds
 from isheep.stages.assess import assess
+from isheep.stages.decontaminate import decontaminate
 from isheep.stages.evaluate import evaluate
 from isheep.stages.once import Once
 from isheep.stages.respond import respond
@@ -98,6 +99,7 @@ def align(run: Run, after_iteration: Callable[[Run], object]) -> None:
             do(respond, iteration, recipe, model)
             with models.assessor(model) as assessor:
                 do(assess, iteration, recipe, assessor)
+            do(decontaminate, iteration, recipe)
             do(select, iteration, recipe, model)
             do(examine, iteration, earlier, recipe)
             do(gather, iteration, earlier, recipe)

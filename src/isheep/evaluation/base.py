@@ -37,6 +37,10 @@ class Measured:
 class Benchmark(Protocol):
     """One name of `evaluate.benchmarks`."""
 
+    @property
+    def formulaic(self) -> bool:
+        """Whether its questions are put together from so few phrases that only a whole one shows that it was seen."""
+
     def prepare(self) -> None:
         """Sees that everything it needs is there (data, metrics, a grader, a judge), before anything is generated.
 

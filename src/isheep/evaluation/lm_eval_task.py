@@ -33,6 +33,11 @@ class LmEvalTask:
         self._name, self._settings = name, settings
         self._loaded: Benchmarks | None = None
 
+    @property
+    def formulaic(self) -> bool:
+        """Task files say so in their `metadata`."""
+        return all((task.get_config("metadata") or {}).get("formulaic") for task in self._benchmarks().tasks.values())
+
     def prepare(self) -> None:
         """Raises UserError: no such name, or its data does not load."""
         self._benchmarks()

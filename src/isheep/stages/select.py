@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from isheep.records import Assessment, Pair, Selection
 from isheep.run import Iteration
 from isheep.seeding import derive_seed
 from isheep.stages.assess import pairs_to_assess
+from isheep.stages.decontaminate import contaminated
 from isheep.stages.figures import perplexities, vectors
 
 ADVICE = {
@@ -44,8 +46,8 @@ def select(iteration: Iteration, recipe: Recipe, model: Model) -> None:
     table = iteration.table("selection")
     if not table.is_done:
         if table.parts() == 0:
-            pairs = list(pairs_to_assess(iteration))
-            table.append(choose(iteration.table("assessments").rows(), pairs, iteration.number, recipe, model))
+            pairs, held = list(pairs_to_assess(iteration)), contaminated(iteration)
+            table.append(choose(iteration.table("assessments").rows(), pairs, iteration.number, recipe, model, held))
         table.close()
     rows = table.rows()
     if not any(row.kept for row in rows):
@@ -64,10 +66,20 @@ def nothing_kept(iteration: int, rows: Iterable[Selection]) -> str:
 
 
 def choose(
-    assessments: Sequence[Assessment], pairs: Sequence[Pair], iteration: int, recipe: Recipe, model: Model
+    assessments: Sequence[Assessment],
+    pairs: Sequence[Pair],
+    iteration: int,
+    recipe: Recipe,
+    model: Model,
+    held: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Selection]:
-    """The verdict on each assessed pair, in their order; see `Selector`."""
+    """The verdict on each assessed pair, in their order; see `Selector`.
+
+    `held`: of pairs that hold a benchmark's question, the reason; before all filters, so that none counts on them.
+    """
     selector = Selector(assessments, pairs, iteration, recipe, model)
+    if recipe.evaluate.contamination == "drop":
+        selector.drop({id_: Drop("contamination", reason) for id_, reason in held.items()})
     for name in recipe.select.filters:
         selector.apply(name)
     return selector.selections()
@@ -101,7 +113,11 @@ class Selector:
             "top": self._top,
             "cap": lambda: draw(self._left(), self._recipe.select.cap, "cap", self._rng("cap")),
         }
-        for id_, drop in work[name]().items():
+        self.drop(work[name]())
+
+    def drop(self, drops: Mapping[str, Drop]) -> None:
+        """Drops these pairs."""
+        for id_, drop in drops.items():
             self._drops[id_].append(drop)
 
     def selections(self) -> list[Selection]:

@@ -1,0 +1,54 @@
+"""Decontamination: which pairs hold a question of a benchmark that the run is measured by; `select` drops them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from isheep.evaluation.rooms import open_benchmark
+from isheep.filters.contamination import Contamination, Hit
+from isheep.progress import CONSOLE
+from isheep.recipe import Recipe
+from isheep.run import Iteration
+from isheep.stages.assess import pairs_to_assess
+
+FILE = "contamination.json"
+
+
+def decontaminate(iteration: Iteration, recipe: Recipe) -> None:
+    """Writes contamination.json: for each benchmark the questions held against, and the pairs that hold one.
+
+    What a benchmark asks goes nowhere but into this comparison, and nothing of it comes back but the ids of pairs.
+
+    Raises:
+        UserError: a benchmark's data is not there any more.
+    """
+    if iteration.read_json(FILE) is not None:
+        return
+    document: dict[str, dict[str, Any]] = {}
+    if recipe.evaluate.contamination != "off" and recipe.evaluate.benchmarks:
+        pairs = Contamination(pairs_to_assess(iteration))
+        for name in recipe.evaluate.benchmarks:
+            benchmark = open_benchmark(name, recipe)
+            texts = benchmark.texts()
+            hits = pairs.hits(name, texts, benchmark.formulaic)
+            document[name] = {"texts": len(texts), "hits": [_row(hit) for hit in hits]}
+    iteration.write_json(FILE, document)
+    counts = Counter({name: len(found["hits"]) for name, found in document.items()})
+    if total := sum(counts.values()):
+        told = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+        line = f"! iteration {iteration.number}: {total} pairs hold questions of benchmarks ({told})"
+        CONSOLE.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def contaminated(iteration: Iteration) -> dict[str, str]:
+    """Id of a pair -> the benchmarks whose questions it holds, as a reason."""
+    found: dict[str, list[str]] = {}
+    for name, held in (iteration.read_json(FILE) or {}).items():
+        for hit in held["hits"]:
+            found.setdefault(hit["id"], []).append(name)
+    return {id_: f"holds a question of {', '.join(names)}" for id_, names in found.items()}
+
+
+def _row(hit: Hit) -> dict[str, Any]:
+    return {"id": hit.id, "item": hit.item, "shared": hit.shared}
