@@ -4,7 +4,7 @@ BIN := .venv/bin
 # pip writes constraint failures in full; anything else is noise on a first screen.
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
-.PHONY: demo test test-vllm lint lamb clean
+.PHONY: demo test test-vllm test-judges lint lamb clean
 
 demo: .venv/installed
 	$(BIN)/isheep run lamb --dir runs/demo
@@ -16,6 +16,10 @@ test: .venv/installed-test lint
 # vLLM in an environment of its own: every engine against one contract, and whole runs of lamb on it.
 test-vllm: .venv-vllm/installed
 	.venv-vllm/bin/pytest tests/engines/test_contract.py tests/engines/test_vllm.py tests/cli/test_vllm.py
+
+# AlpacaEval through its own package, which lies in an environment of its own.
+test-judges: .venv/installed-test .venv-alpaca/installed
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/evaluation/test_alpaca.py
 
 lint: .venv/installed-test
 	$(BIN)/ruff format --check
@@ -43,5 +47,10 @@ lamb: .venv/installed
 	.venv-vllm/bin/pip --quiet --disable-pip-version-check install --no-deps --editable .
 	touch $@
 
+.venv-alpaca/installed: requirements-alpaca.txt
+	$(PYTHON) -m venv .venv-alpaca
+	.venv-alpaca/bin/pip --quiet --disable-pip-version-check install --no-deps --requirement requirements-alpaca.txt
+	touch $@
+
 clean:
-	rm -rf .venv .venv-vllm build runs .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm .venv-alpaca build runs .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -54,6 +54,27 @@ def text(found: dict[str, Any]) -> str:
     return str(_get(found, "text", str))
 
 
+def spoken(found: dict[str, Any]) -> str:
+    """What was said in a conversation; empty where nothing was (a model that only thought, say)."""
+    content = _get(found, "message", dict).get("content")
+    if content is not None and not isinstance(content, str):
+        raise Malformed("a message that is no text")
+    return content or ""
+
+
+def likeliest(found: dict[str, Any]) -> list[dict[str, float]] | None:
+    """Of each token that was said the likeliest ones, text -> log-probability; None where the server tells none."""
+    told = found.get("logprobs")
+    steps = told.get("content") if isinstance(told, dict) else None
+    if not isinstance(steps, list) or not steps:
+        return None
+    rows: list[dict[str, float]] = []
+    for step in steps:
+        ranked = _get(step if isinstance(step, dict) else {}, "top_logprobs", list)
+        rows.append({_get(one, "token", str): _log_probability(one.get("logprob")) for one in map(_object, ranked)})
+    return rows
+
+
 def token_ids(found: dict[str, Any], rows: int, most: int) -> tuple[int, ...]:
     """The tokens that were written, with the stop token if it is among them.
 
@@ -92,9 +113,13 @@ def _document(body: bytes) -> dict[str, Any]:
         document: Any = json.loads(body)
     except (ValueError, RecursionError):
         raise Malformed("what is no JSON") from None
-    if not isinstance(document, dict):
+    return _object(document)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
         raise Malformed("JSON that is no object")
-    return document
+    return value
 
 
 def _get(document: dict[str, Any], key: str, kind: type) -> Any:

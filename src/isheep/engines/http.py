@@ -82,6 +82,8 @@ class Call(Generic[T]):
     """At most; None: the settings' `retries` and one."""
     timeout: float | None = None
     """Seconds; None: the settings'."""
+    refused: Callable[[Refused], T] | None = None
+    """What stands for the answer where the server does not do the request; None: `Refused` is raised."""
 
 
 class Window:
@@ -130,13 +132,18 @@ class Window:
 class Client:
     """A session with one server, in a thread of its own; all its methods belong to the thread that made it."""
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, where: str = "engine.server") -> None:
         """Starts the thread; nothing is asked yet.
+
+        Args:
+            settings: of the server.
+            where: the settings' key in the recipe, which messages name.
 
         Raises:
             UserError: a url or a key that cannot be used.
         """
-        self.url = api_url(settings.url)
+        self._where = where
+        self.url = api_url(settings.url, where)
         self._root = self.url.removesuffix("/v1")
         self._timeout, self._retries = settings.timeout, settings.retries
         self._variable, self._key = settings.key_variable, read_key(settings.key_variable)
@@ -234,6 +241,10 @@ class Client:
                 answer = await self._send(call)
                 self._window.widen()
                 return answer
+            except Refused as refused:
+                if call.refused is None:
+                    raise
+                return call.refused(refused)
             except Faltered as fault:
                 last = fault
                 if fault.busy:
@@ -241,8 +252,8 @@ class Client:
             finally:
                 self._window.leave()
             if last.unreachable and not self._met:
-                mend = "Start the server, or mend engine.server.url."
-                raise UserError(f"engine.server.url {self.url}", f"cannot be reached: {last}.", mend)
+                mend = f"Start the server, or mend {self._where}.url."
+                raise UserError(f"{self._where}.url {self.url}", f"cannot be reached: {last}.", mend)
             if last.wait > LONGEST_WAIT_S:
                 raise StageError(f"{self.url}: {last}; it asks to be left alone for {last.wait:.0f} s. Go on then.")
             if attempt < tries - 1:
@@ -298,8 +309,8 @@ class Client:
         return self.safe(found if isinstance(found, str) else text)
 
 
-def api_url(url: str) -> str:
-    """The url up to and with `/v1`, which is added where there is no path.
+def api_url(url: str, where: str = "engine.server") -> str:
+    """The url up to and with `/v1`, which is added where there is no path; `where` is its settings' key.
 
     Raises:
         UserError: no url of a server, or one with a password or a query in it; it is not repeated then.
@@ -309,12 +320,12 @@ def api_url(url: str) -> str:
         parts = urlsplit(url)
         if "@" in parts.netloc or parts.query or parts.fragment:
             what = "holds a user name, a password or a query, which would be written into the run."
-            mend = "Leave them out; a key belongs into the environment variable engine.server.key_variable."
-            raise UserError("engine.server.url", what, mend)
+            mend = f"Leave them out; a key belongs into the environment variable {where}.key_variable."
+            raise UserError(f"{where}.url", what, mend)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-            raise UserError("engine.server.url", f"{url} is no http or https address.", mend)
+            raise UserError(f"{where}.url", f"{url} is no http or https address.", mend)
     except ValueError:
-        raise UserError("engine.server.url", "is no address.", mend) from None
+        raise UserError(f"{where}.url", "is no address.", mend) from None
     return url.rstrip("/") if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}/v1"
 
 

@@ -14,6 +14,14 @@ MT_BENCH, ALPACA_EVAL = "mt_bench", "alpaca_eval"
 
 def open_benchmark(name: str, recipe: Recipe) -> Benchmark:
     """The benchmark of that name, nothing loaded yet."""
+    if name == MT_BENCH:
+        from isheep.evaluation.mt_bench import MtBench
+
+        return MtBench(recipe)
+    if name == ALPACA_EVAL:
+        from isheep.evaluation.alpaca import AlpacaEval
+
+        return AlpacaEval(recipe)
     from isheep.evaluation.lm_eval_task import LmEvalTask
 
     return LmEvalTask(name, recipe.evaluate)
