@@ -15,16 +15,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
 
 Ask = Callable[[dict[str, Any]], dict[str, Any]]
 
-_MARKS = ("<|im_start|>", "<|im_end|>", "{instruction}", "{output_1}", "{output_2}")
-"""What alpaca_eval would take for its own where an output spells it, and so let a model speak as the system."""
+_MARKS = ("\ue010", "<|im_start|>", "<|im_end|>", "{instruction}", "{output_1}", "{output_2}", "\ue012")
+"""What alpaca_eval would take for its own where an output spells it, and so let a model speak as the system; and what
+stands for it here."""
 
-_TEXTS = ("instruction", "output_1", "output_2")
+_PLACE = re.compile("\ue012([0-9]+)\ue013")
+"""The row's number, behind both of its outputs on their way through the package; its instruction, from which the
+package draws which output comes first, stays as it is."""
 
 
 def hidden(text: str) -> str:
@@ -36,25 +40,32 @@ def hidden(text: str) -> str:
 
 def shown(text: str) -> str:
     """What `hidden` was made of."""
-    for number, mark in enumerate(_MARKS):
+    for number, mark in reversed([*enumerate(_MARKS)]):
         text = text.replace(f"\ue010{number}\ue011", mark)
     return text
 
 
-def open_annotator(name: str, ask: Ask) -> Any:
-    """The package's own annotator of that name, which asks the parent instead of its server."""
+def open_annotator(name: str, ask: Ask, said: dict[int, str]) -> Any:
+    """The package's own annotator of that name, which asks the parent instead of its server.
+
+    Args:
+        name: of its configuration.
+        ask: a line to the parent, for its answer.
+        said: takes what the judge says, by the number of the row; the package forgets what it cannot read. The judge's
+            words may call the two outputs in either order.
+    """
     from alpaca_eval.annotators import PairwiseAnnotator
     from alpaca_eval.utils import prompt_to_chatml
 
     def completions(
         prompts: list[str], temperature: float, max_tokens: int, top_logprobs: int = 0, **others: Any
     ) -> dict[str, Any]:
-        asked = [
-            [{**message, "content": shown(message["content"])} for message in prompt_to_chatml(prompt.strip())]
-            for prompt in prompts
-        ]
+        places = [_PLACE.search(prompt) for prompt in prompts]
+        messages = [prompt_to_chatml(_PLACE.sub("", prompt).strip()) for prompt in prompts]
+        asked = [[{**one, "content": shown(one["content"])} for one in conversation] for conversation in messages]
         settings = {"temperature": temperature, "max_tokens": max_tokens, "likeliest": top_logprobs}
         found = ask({"ask": asked, **settings})["answers"]
+        said.update({int(place[1]): one["text"] for place, one in zip(places, found, strict=True) if place and one})
         return {
             "completions": [one["text"] if one else "" for one in found],
             "completions_all": [as_choice(one) for one in found],
@@ -88,16 +99,24 @@ def described(annotator: Any) -> dict[str, Any]:
     return {"version": alpaca_eval.__version__, "prompt": prompt, "settings": settings}
 
 
-def judged(annotator: Any, rows: list[dict[str, Any]], gamed: str | None) -> dict[str, Any]:
+def judged(annotator: Any, said: dict[int, str], rows: list[dict[str, Any]], gamed: str | None) -> dict[str, Any]:
     """Preferences in the order of the rows, 1 (the reference) to 2 (the model), None where there is none."""
     from alpaca_eval import metrics
 
-    asked = [{**row, **{key: hidden(row[key]) for key in _TEXTS}, "index": n} for n, row in enumerate(rows)]
+    asked = [
+        {
+            **row,
+            "instruction": hidden(row["instruction"]),
+            **{key: f"{hidden(row[key])}\ue012{number}\ue013" for key in ("output_1", "output_2")},
+            "index": number,
+        }
+        for number, row in enumerate(rows)
+    ]
     found = {int(one["index"]): one for one in annotator(asked, chunksize=None)}
     annotated = [{**found[number], **row} for number, row in enumerate(rows)]
     preferences = [number_or_none(row.get("preference")) for row in annotated]
     annotated = [{**row, "preference": value} for row, value in zip(annotated, preferences, strict=True)]
-    told: dict[str, Any] = {"preferences": preferences, "judgements": [said(row) for row in annotated]}
+    told: dict[str, Any] = {"preferences": preferences, "judgements": [said.get(n) for n in range(len(rows))]}
     told |= {"length_controlled": None, "error": None, "why": ""}
     if all(value is None for value in preferences):
         return {**told, "win_rate": None, "why": "the judge gave no preference that could be read"}
@@ -114,13 +133,6 @@ def judged(annotator: Any, rows: list[dict[str, Any]], gamed: str | None) -> dic
     told["length_controlled"] = number_or_none(lengths["length_controlled_winrate"])
     told["error"] = number_or_none(lengths["lc_standard_error"])
     return told
-
-
-def said(row: dict[str, Any]) -> str | None:
-    """The judge's words; they may call the two outputs in either order."""
-    raw = row.get("preference_raw_completion")
-    text = raw.get("text") if isinstance(raw, dict) else raw
-    return text if isinstance(text, str) else None
 
 
 def number_or_none(value: Any) -> float | None:
@@ -144,8 +156,9 @@ def main() -> None:
         return answer
 
     job = json.loads(sys.stdin.readline())
-    annotator = open_annotator(job["annotator"], ask)
-    say(described(annotator) if job["rows"] is None else judged(annotator, job["rows"], job["gamed"]))
+    said: dict[int, str] = {}
+    annotator = open_annotator(job["annotator"], ask, said)
+    say(described(annotator) if job["rows"] is None else judged(annotator, said, job["rows"], job["gamed"]))
 
 
 if __name__ == "__main__":

@@ -197,12 +197,14 @@ class ServerJudge(Judge):
             )
 
     def _answers(self, questions: Sequence[Question]) -> Generator[tuple[int, Answer | None]]:
-        calls = (Call[Answer | None](CHAT, self._payload(one), _answer, refused=_left_out) for one in questions)
         with closing(Client(self._server, WHERE)) as client:
             try:
-                yield from client.each(calls)
+                yield from client.each(map(self._call, questions))
             except Refused as refused:
                 raise StageError(f"{client.url}: the judge {self.id} refuses a question ({refused}).") from None
+
+    def _call(self, question: Question) -> Call[Answer | None]:
+        return Call(CHAT, self._payload(question), _answer, refused=_left_out)
 
     def _payload(self, question: Question) -> dict[str, Any]:
         payload: dict[str, Any] = {
