@@ -38,9 +38,13 @@ def _refuse_unknown_metric(recipe: Recipe, metric: str) -> None:
     if not settings.benchmarks:
         mend = "Name its benchmark in evaluate.benchmarks, or take stop.metric out."
         raise UserError("stop.metric", f"{metric} is not measured: evaluate.benchmarks is empty.", mend)
+    from isheep.evaluation.rooms import METRICS_OF_OURS
     from isheep.evaluation.tasks import known_metrics  # starts numpy, and lm-eval when it is called
 
-    known, complete = known_metrics(settings.benchmarks, locate(settings.tasks) if settings.tasks else None)
+    of_lm_eval = [name for name in settings.benchmarks if name not in METRICS_OF_OURS]
+    known, complete = known_metrics(of_lm_eval, locate(settings.tasks) if settings.tasks else None)
+    for name in settings.benchmarks:
+        known |= {f"{name}/{one}": higher for one, higher in METRICS_OF_OURS.get(name, {}).items()}
     benchmark = metric.rpartition("/")[0]
     of_a_known_task = not benchmark or any(name.startswith(f"{benchmark}/") for name in known)
     if metric not in known and (complete or of_a_known_task):

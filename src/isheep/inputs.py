@@ -37,7 +37,17 @@ PATHS = (
 )
 """Settings that may name another file or folder: where there is one, its content counts and not its name."""
 
-HOW = ("engine.", "train.micro_batch_size", "train.gradient_checkpointing")
+HOW = (
+    "engine.",
+    "train.micro_batch_size",
+    "train.gradient_checkpointing",
+    "evaluate.evalplus",
+    "evaluate.alpaca_eval",
+    "evaluate.judge.connections",
+    "evaluate.judge.timeout",
+    "evaluate.judge.retries",
+    "evaluate.judge.key_variable",
+)
 """Settings (or beginnings of their names) of how the work is done and not of what is done. In a key they count like
 any other, since other batches round otherwise; but what has ended stands when they change under a run."""
 

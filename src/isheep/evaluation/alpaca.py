@@ -58,6 +58,8 @@ class AlpacaEval:
     Length-controlled too where `df_gamed.csv` is at hand. A judgement that could not be read counts apart.
     """
 
+    formulaic = False
+
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
 
@@ -77,7 +79,8 @@ class AlpacaEval:
             "annotator": self._annotator,
             "judge_prompts": {self._annotator: found["prompt"]},
             "judge": {"id": self._judge.id, **self._judge.settings, **found["settings"]},
-            "items": {"sha256": sha256_file(self._items_file), "count": len(self._items)},
+            "items": len(self._items),
+            "data": sha256_file(self._items_file),
             "references": sorted({str(item["generator"]) for item in self._items}),
             "length_controlled": sha256_file(self._gamed) if self._gamed else None,
             "length_controlled_missing": why_not,

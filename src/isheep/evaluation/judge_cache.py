@@ -9,7 +9,6 @@ import fcntl
 import hashlib
 import json
 import logging
-import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from isheep.errors import StageError, UserError
-from isheep.files import set_aside, storable
+from isheep.files import cache_folder, set_aside, storable
 
 logger = logging.getLogger(__name__)
 
@@ -28,14 +27,6 @@ _WAIT_S = 60.0
 """How long another process may hold the file."""
 
 _TABLE = "CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL, seal TEXT NOT NULL)"
-
-
-def cache_folder() -> Path:
-    """`$ISHEEP_CACHE`, or `isheep` in the user's folder for caches."""
-    if own := os.environ.get("ISHEEP_CACHE"):
-        return Path(own).expanduser()
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared).expanduser() if shared else Path.home() / ".cache") / "isheep"
 
 
 def content_key(question: Mapping[str, Any]) -> str:

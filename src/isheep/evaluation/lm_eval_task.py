@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,7 @@ class LmEvalTask:
         self._name, self._settings = name, settings
         self._loaded: Benchmarks | None = None
 
-    @property
+    @cached_property
     def formulaic(self) -> bool:
         """Task files say so in their `metadata`."""
         return all((task.get_config("metadata") or {}).get("formulaic") for task in self._benchmarks().tasks.values())

@@ -65,10 +65,6 @@ class LocalData:
         )
         raise UserError(KEY, what, "Put it there in the hub's schema, or leave the benchmark out.")
 
-    def file(self, *names: str) -> Path | None:
-        """The first file that has one of these names, None if none has."""
-        return next((file for name in names for file in sorted(self.folder.rglob(name)) if file.is_file()), None)
-
 
 class Splits(dict[str, Any]):
     """The splits of one data set, each read when it is asked for.

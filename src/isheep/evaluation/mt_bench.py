@@ -87,6 +87,8 @@ class MtBench:
     their own.
     """
 
+    formulaic = False
+
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
 

@@ -12,6 +12,14 @@ CODE = ("humaneval", "humaneval_plus", "mbpp", "mbpp_plus")
 MT_BENCH, ALPACA_EVAL = "mt_bench", "alpaca_eval"
 
 
+METRICS_OF_OURS: dict[str, dict[str, bool]] = {
+    **{name: {"pass@1": True} for name in CODE},
+    MT_BENCH: {"rating": True, "rating_turn_1": True, "rating_turn_2": True, "unparsed": False},
+    ALPACA_EVAL: {"win_rate": True, "length_controlled_win_rate": True, "avg_length": True, "unparsed": False},
+}
+"""Of benchmarks that are not lm-eval's: metric -> whether higher is better."""
+
+
 def open_benchmark(name: str, recipe: Recipe) -> Benchmark:
     """The benchmark of that name, nothing loaded yet."""
     if name == MT_BENCH:
