@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -176,7 +177,7 @@ def test_a_run_that_is_there_twice_is_a_row_of_its_own(make_run: MakeRun) -> Non
     one, other = make_run("one", [BASE, LOW]), make_run("other", [BASE, LOW])
     found = compare([one, other, one])
     assert found["settings"] == {}
-    assert [row["name"] for row in found["runs"]] == [f"({one})", f"({other})"]
+    assert [row["name"] for row in found["runs"]] == [str(one), str(other)]
     (entry,) = found["differences"]
     assert (entry["value"], entry["beyond_noise"]) == (0, False)
 
@@ -252,10 +253,23 @@ def test_a_sweep_is_its_runs(tmp_path: Path, make_run: MakeRun) -> None:
     assert len(compare([tmp_path / "sweep", tmp_path / "sweep" / "c"])["runs"]) == 3
 
 
+def test_iterations_of_one_run_against_the_base_and_the_one_before(tmp_path: Path, make_run: MakeRun) -> None:
+    run = make_run("run", [BASE, LOW, HIGH])
+    found = compare([run])
+    assert found["differences"] == []
+    assert [row["iterations"] for row in found["progress"]] == [[0, 1], [0, 2], [1, 2]]
+    for row in found["progress"]:
+        before, after = ([BASE, LOW, HIGH][number] for number in row["iterations"])
+        assert row["value"] == pytest.approx(fmean(after) - fmean(before))
+    assert found["progress"][2]["beyond_noise"]
+    assert found["progress"][2]["words"].startswith("iteration 2 is above iteration 1 by ")
+    text = shown(found)
+    assert "iteration 2 is above the base by" in text
+    assert "differ" not in text
+
+
 def test_what_cannot_be_compared_is_refused(tmp_path: Path, make_run: MakeRun) -> None:
     run = make_run("run", [BASE])
-    with pytest.raises(UserError, match="1 run is not enough to compare"):
-        compare([run, run])
     with pytest.raises(UserError, match="is neither a run nor a sweep"):
         compare([run, tmp_path])
 

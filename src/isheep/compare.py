@@ -1,4 +1,4 @@
-"""`isheep compare`: runs side by side, and which differences between their scores are beyond noise."""
+"""`isheep compare`: runs and iterations side by side, and which differences between their scores are beyond noise."""
 
 from __future__ import annotations
 
@@ -72,10 +72,11 @@ def compare(directories: Sequence[Path]) -> dict[str, Any]:
         `settings` (those in which they differ), `runs` (a row for each recipe; its seeds together: what was made and
         kept by each, scores over all of them), and `differences`: of each two rows, in each iteration that both have,
         of each benchmark's main metric, with its 95% interval, whether it is beyond noise (null: could not tell), a
-        note where so few values differ that the interval says little, and a sentence.
+        note where so few values differ that the interval says little, and a sentence. `progress` is the same of each
+        row's iterations against the base and against the one before, item by item.
 
     Raises:
-        UserError: a directory that is neither a run nor a sweep, or fewer than two runs.
+        UserError: a directory that is neither a run nor a sweep.
     """
     variants = _variants([Run.read(directory) for directory in _expanded(directories)])
     settings = _differing([variant.runs[0] for variant in variants])
@@ -85,6 +86,7 @@ def compare(directories: Sequence[Path]) -> dict[str, Any]:
         "metrics": [f"{benchmark}/{metric}" for benchmark, metric in metrics],
         "runs": [_row(variant, settings) for variant in variants],
         "differences": list(_differences(variants, metrics)),
+        "progress": list(_progress(variants, metrics)),
     }
 
 
@@ -113,8 +115,6 @@ def _expanded(directories: Sequence[Path]) -> list[Path]:
         elif not (directory / RECIPE).is_file():
             raise UserError(str(directory), "is neither a run nor a sweep.", "Give the --dir of one of them.")
         found |= {path.resolve(): path for path in inside}
-    if len(found) < 2:
-        raise UserError("compare", f"{len(found)} run is not enough to compare.", "Give two runs, or a sweep.")
     return list(found.values())
 
 
@@ -147,7 +147,7 @@ def _called(runs: Sequence[Run]) -> list[str]:
         for place in range(len(runs))
     ]
     return [
-        name if name and names.count(name) == 1 else f"{name} ({run.directory})".strip()
+        name if name and names.count(name) == 1 else f"{name} ({run.directory})" if name else str(run.directory)
         for name, run in zip(names, runs, strict=True)
     ]
 
@@ -219,18 +219,30 @@ def _differences(variants: Sequence[Variant], metrics: Sequence[Metric]) -> Iter
     for metric, number in itertools.product(metrics, numbers):
         for one, other in itertools.combinations(variants, 2):
             if number in one.iterations() and number in other.iterations():
-                found = _difference(one, other, number, metric)
+                found = _difference((one, number), (other, number), metric, (one.name, other.name))
                 if found is not None:
-                    yield found
+                    yield {"iteration": number, "runs": [one.name, other.name]} | found
 
 
-def _difference(one: Variant, other: Variant, number: int, metric: Metric) -> dict[str, Any] | None:
-    """What the second has more than the first; None where one of them was not measured."""
-    before, after = one.figures(number, metric), other.figures(number, metric)
+def _progress(variants: Sequence[Variant], metrics: Sequence[Metric]) -> Iterator[dict[str, Any]]:
+    for variant, metric in itertools.product(variants, metrics):
+        for number in variant.iterations()[1:]:
+            for past in dict.fromkeys((0, number - 1)):
+                names = f"iteration {past}" if past else "the base", f"iteration {number}"
+                found = _difference((variant, past), (variant, number), metric, names)
+                if found is not None:
+                    yield {"run": variant.name, "iterations": [past, number]} | found
+
+
+def _difference(
+    one: tuple[Variant, int], other: tuple[Variant, int], metric: Metric, names: tuple[str, str]
+) -> dict[str, Any] | None:
+    """What the second has more than the first, each an iteration of runs; None where one of them was not measured."""
+    before, after = one[0].figures(one[1], metric), other[0].figures(other[1], metric)
     if not before or not after:
         return None
-    pairs = _pairs(one, other)
-    items = [(one.items(first, number, metric), other.items(second, number, metric)) for first, second in pairs]
+    pairs = _pairs(one[0], other[0])
+    items = [(one[0].items(first, one[1], metric), other[0].items(second, other[1], metric)) for first, second in pairs]
     told = [(x, y) for x, y in items if x is not None and y is not None and x.keys() & y.keys()]
     found = Interval(_mean(after) - _mean(before), None, None, 0)
     beyond: bool | None = None
@@ -246,13 +258,11 @@ def _difference(one: Variant, other: Variant, number: int, metric: Metric) -> di
     return {
         "benchmark": metric[0],
         "metric": metric[1],
-        "iteration": number,
-        "runs": [one.name, other.name],
         **asdict(found),
         "seeds": len(pairs),
         "note": note,
         "beyond_noise": beyond,
-        "words": _words(one.name, other.name, found, beyond, note),
+        "words": _words(*names, found, beyond, note),
     }
 
 

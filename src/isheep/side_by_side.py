@@ -20,7 +20,10 @@ def comparison(document: Mapping[str, Any]) -> RenderableType:
 
     `document` is what `isheep.compare.compare` returns.
     """
-    return Group(_settings(document), *_iterations(document), _differences(document["differences"]))
+    several = len(document["runs"]) > 1
+    parts: list[RenderableType] = [_settings(document)] if several else []
+    parts += [*_iterations(document), _progress(document["progress"], several), Text()]
+    return Group(*parts, *([_differences(document["differences"])] if several else []))
 
 
 def _settings(document: Mapping[str, Any]) -> Text:
@@ -92,6 +95,19 @@ def _differences(differences: Sequence[Mapping[str, Any]]) -> RenderableType:
     told = sum(one["beyond_noise"] is not None for one in differences)
     chance = f"Intervals are of 95%: of equals one comparison in 20 looks beyond noise, and {told} were made."
     return Group(grid, Text(f"\n{chance}" if told > 1 else "", style="dim"))
+
+
+def _progress(found: Sequence[Mapping[str, Any]], several: bool) -> RenderableType:
+    """Each iteration against the base and against the one before, a line each."""
+    grid = Grid.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    last = ""
+    for one in found:
+        name = f"{one['benchmark']}, {one['run']}" if several else str(one["benchmark"])
+        grid.add_row(Text(printable("" if name == last else name)), Text(printable(one["words"])))
+        last = name
+    return grid
 
 
 def _signed(one: Mapping[str, Any]) -> str:

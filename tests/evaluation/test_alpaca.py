@@ -131,7 +131,7 @@ def test_win_rates_by_hand_and_nothing_is_paid_twice(
     assert scores["avg_length"]["value"] == pytest.approx(sum(lengths) / 4)
     assert list(scores) == ["win_rate", "avg_length", "unparsed"]
     assert rows[2]["responses"] == [written] == [rows[2]["target"]]
-    assert rows[3]["doc"]["judgement"] in ("?", "I like both.")
+    assert rows[3]["judged"]["judgement"] in ("?", "I like both.")
     assert protocol["annotator"] == annotator
     assert protocol["length_controlled_missing"] == "df_gamed.csv is not at hand"
     assert (protocol["version"], protocol["judge"]["id"], protocol["references"]) == ("0.6.6", NAME, ["gpt"])

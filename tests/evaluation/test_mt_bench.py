@@ -113,8 +113,8 @@ def test_ratings_by_hand(models: Models, data: Path) -> None:
     assert rows[111, 2]["metrics"] == rows[141, 2]["metrics"] == {"rating": None, "unparsed": 1}
     assert rows[111, 2]["target"] == "It is six."
     assert rows[81, 1]["target"] == ""
-    assert rows[141, 2]["doc"]["judgement"] == "I will not tell."
-    assert rows[81, 1]["doc"]["judge"] == NAME
+    assert rows[141, 2]["judged"]["judgement"] == "I will not tell."
+    assert rows[81, 1]["judged"]["judge"] == NAME
 
 
 def test_the_judge_sees_both_turns_and_the_references_and_no_field_is_filled_twice(models: Models, data: Path) -> None:

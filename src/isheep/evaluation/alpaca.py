@@ -185,9 +185,11 @@ class AlpacaEval:
                 "instruction": item["instruction"],
                 "dataset": item.get("dataset"),
                 "generator": item["generator"],
-                "judgement": told["judgements"][place],
+            },
+            "judged": {
                 "judge": self._judge.id,
                 "annotator": self._annotator,
+                "judgement": told["judgements"][place],
             },
         }
 

@@ -20,7 +20,8 @@ Scores = dict[str, dict[str, Figure]]
 
 Row = dict[str, Any]
 """An item: `doc_id`, `filter` ("none" unless an answer is read in several ways), `prompt`, `responses`, `target`,
-`metrics` (metric -> number, list of numbers, or None: could not tell) and `doc`."""
+`metrics` (metric -> number, list of numbers, or None: could not tell) and `doc`, by which the item is known again in
+another model's evaluation; what else was found of the answer stands in `judged`."""
 
 Items = dict[str, list[Row]]
 """Task -> what was asked, answered and counted, item by item."""

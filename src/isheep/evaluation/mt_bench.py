@@ -236,9 +236,8 @@ class MtBench:
                 "question_id": question.id,
                 "category": question.category,
                 "turn": turn,
-                "judgement": None if judgement is None else judgement.text,
-                "judge": self._judge.id,
             },
+            "judged": {"judge": self._judge.id, "judgement": None if judgement is None else judgement.text},
         }
 
 
