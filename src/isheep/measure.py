@@ -9,7 +9,8 @@ from pathlib import Path
 
 from isheep.errors import UserError
 from isheep.evaluation.base import Scores
-from isheep.evaluation.rooms import prepared
+from isheep.evaluation.lm_eval_task import LmEvalTask
+from isheep.evaluation.rooms import open_benchmark, prepared
 from isheep.files import cache_folder, fingerprint, write_json
 from isheep.hub import is_hub_id, model_folder
 from isheep.models import Model, Models
@@ -34,7 +35,8 @@ def measure_models(
     measured again (`$ISHEEP_CACHE/evaluations`), so a command that was stopped goes on with the benchmark it was at.
 
     Args:
-        what: a model folder, a hub id, an adapter folder, or a run directory.
+        what: a model folder, a hub id, an adapter folder, a run directory, or a file with answers that are written
+            already: JSON lines with `prompt` and `response`.
         benchmarks: their names; those of the recipe unless given.
         limit: at most this many items of each.
         settings: `key=value` on the run's recipe, or on the paper's defaults.
@@ -45,6 +47,8 @@ def measure_models(
     """
     if (what / RECIPE).is_file():
         recipe, weights = _of_run(what, settings, iterations)
+    elif what.is_file():
+        return {str(what): grade(what, benchmarks or (), limit, settings)}
     elif iterations is not None:
         raise UserError(str(what), "is no run, so it has no iterations.", "Leave --iterations out.")
     elif (what / ADAPTER_CONFIG).is_file():
@@ -53,7 +57,7 @@ def measure_models(
     elif (what / "config.json").is_file() or is_hub_id(str(what)):
         recipe, weights = _recipe_for(str(what), settings), {str(what): (0, None)}
     else:
-        raise UserError(str(what), "holds no model, no adapter and no run.", "Give the folder of one of them.")
+        raise UserError(str(what), "is no model, no adapter, no run and no file.", "Give the folder of one of them.")
     if limit:
         recipe = overridden(recipe, [f"evaluate.limit={limit}"])
     names = list(benchmarks or recipe.evaluate.benchmarks)
@@ -62,6 +66,33 @@ def measure_models(
     with Models(recipe) as models:
         asked = {name: Model(models, number, folder) for name, (number, folder) in weights.items()}
         return dict(_measured(names, recipe, asked))
+
+
+def grade(file: Path, names: Sequence[str], limit: int | None = None, settings: Sequence[str] = ()) -> Scores:
+    """The figures of answers in a file, for benchmarks of lm-eval that generate.
+
+    Raises:
+        UserError: a line that is no answer, a prompt without one, or another kind of benchmark.
+    """
+    answers: dict[str, str] = {}
+    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+                answers[str(row["prompt"])] = str(row["response"])
+            except (ValueError, KeyError, TypeError):
+                what = "is no JSON object with `prompt` and `response`."
+                raise UserError(f"{file}, line {number}", what, "Mend or delete the line.") from None
+    evaluate = [f"evaluate.limit={limit}"] if limit else []
+    recipe = _recipe_for("none", [*settings, *evaluate])
+    scores: Scores = {}
+    for name in names:
+        benchmark = open_benchmark(name, recipe)
+        if not isinstance(benchmark, LmEvalTask):
+            raise UserError(name, "does not take answers from a file.", "Measure the model that wrote them.")
+        benchmark.prepare()
+        scores |= benchmark.grade(answers, recipe.seed).scores
+    return scores
 
 
 def _measured(names: Sequence[str], recipe: Recipe, models: dict[str, Model]) -> Iterator[tuple[str, Scores]]:

@@ -13,9 +13,11 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from isheep import drain
 from isheep.engines import Completion, Request
+from isheep.errors import UserError
 from isheep.models import Model
 from isheep.progress import Advance, bar
 from isheep.seeding import derive_seed
+from isheep.terminal import printable
 
 Tokens = tuple[int, ...]
 Pair = tuple[Tokens, Tokens]
@@ -237,6 +239,32 @@ class Harness(LM):  # type: ignore[misc]
         metrics = {metric.get("metric") for metric in task.get_config("metric_list") or ()}
         plain = task.get_config("output_type") == "multiple_choice" and task.get_config("process_results") is None
         return not plain or "exact_match" in metrics
+
+
+class Written(LM):  # type: ignore[misc]
+    """Answers that somebody has written already, for tasks that generate."""
+
+    def __init__(self, answers: Mapping[str, str]) -> None:
+        """`answers`: by prompt."""
+        super().__init__()
+        self._answers = answers
+
+    def generate_until(self, requests: list[Any]) -> list[str]:
+        """The answers to the prompts; raises UserError for one that has none."""
+        for request in requests:
+            if request.args[0] not in self._answers:
+                what = f"has no answer to `{printable(request.args[0][:80])}` of {request.task_name}."
+                raise UserError("the answers", what, "Give one for every prompt, or a --limit.")
+        return [self._answers[request.args[0]] for request in requests]
+
+    def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
+        """Raises UserError: written answers have no likelihoods."""
+        what = f"{requests[0].task_name} wants likelihoods, which only a model has."
+        raise UserError("the answers", what, "Leave it out, or measure the model that wrote them.")
+
+    def loglikelihood_rolling(self, requests: list[Any]) -> list[float]:
+        """Raises UserError, too."""
+        return [score for score, _ in self.loglikelihood(requests)]
 
 
 def _answer(generation: _Generation) -> Answer:

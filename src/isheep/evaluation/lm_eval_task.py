@@ -19,7 +19,7 @@ from isheep.seeding import derive_seed
 from isheep.statistics import Interval
 
 if TYPE_CHECKING:
-    from isheep.evaluation.harness import Harness
+    from isheep.evaluation.harness import Harness, Written
 
 
 class LmEvalTask:
@@ -66,26 +66,35 @@ class LmEvalTask:
 
     def measure(self, model: Model, seed: int) -> Measured:
         """See `Benchmark.measure`; answers of tasks that sample follow from the seed, too."""
-        from lm_eval.evaluator import evaluate as run_tasks
-
         from isheep.evaluation.harness import Harness
 
+        tasks = self._benchmarks().tasks
+        return self._run(Harness(model, tasks, seed, self._settings.prompts == "as_written"), seed)
+
+    def grade(self, answers: Mapping[str, str], seed: int) -> Measured:
+        """The figures of answers that are written already, by prompt.
+
+        Raises:
+            UserError: one is missing, or the benchmark wants likelihoods.
+        """
+        from isheep.evaluation.harness import Written
+
+        return self._run(Written(answers), seed)
+
+    def _run(self, lm: Harness | Written, seed: int) -> Measured:
+        from lm_eval.evaluator import evaluate as run_tasks
+
         found = self._benchmarks()
-        harness = Harness(model, found.tasks, seed, self._settings.prompts == "as_written")
         with quiet():
             # Not simple_evaluate: it runs pip and git to describe the machine, which takes longer than measuring lamb.
             results = run_tasks(
-                lm=harness,
-                task_dict=found.loaded,
-                limit=self._settings.limit,
-                bootstrap_iters=0,
-                log_samples=True,
+                lm=lm, task_dict=found.loaded, limit=self._settings.limit, bootstrap_iters=0, log_samples=True
             )
         samples: dict[str, list[dict[str, Any]]] = results["samples"]
         if self._settings.ppl:
             for name, task in found.tasks.items():
                 if task.OUTPUT_TYPE == "multiple_choice":
-                    read_by_ppl(task, samples[name], harness)
+                    read_by_ppl(task, samples[name], lm)
         scores: Scores = {}
         for name, tasks in found.parts(self._name).items():
             pooled = [sample for task in tasks for sample in samples[task]]
@@ -113,7 +122,7 @@ def _asked(task: Any, doc: Mapping[str, Any]) -> list[str]:
     return list(task.doc_to_choice(doc)) if task.multiple_input else [str(task.doc_to_text(doc))]
 
 
-def read_by_ppl(task: Any, samples: Sequence[dict[str, Any]], harness: Harness) -> None:
+def read_by_ppl(task: Any, samples: Sequence[dict[str, Any]], harness: Any) -> None:
     """Adds the metric `acc_ppl` to the items of a multiple-choice task (paper section 4.2, after OpenCompass).
 
     The choice is the one whose whole filled prompt, question and all, has the lowest mean loss of a token. None where
