@@ -89,7 +89,7 @@ def test_right_answers_score_one_on_all_four(folder: Path) -> None:
 def test_mixed_answers_score_what_the_checkers_say(folder: Path) -> None:
     from lm_eval.tasks.ifeval.instructions_registry import INSTRUCTION_DICT
 
-    answers = [item[3 + number % 2] for number, item in enumerate(ITEMS)]
+    answers = [item[4] if number % 2 else item[3] for number, item in enumerate(ITEMS)]
     # The fourth follows when its first line is taken away: loosely it is right.
     answers[4] = 'Here it is:\n"An owl."'
     held: list[list[bool]] = []

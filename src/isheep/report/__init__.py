@@ -19,6 +19,8 @@ from isheep.report.charts import histograms, score_charts
 from isheep.report.samples import SAMPLED, sample
 from isheep.report.verdict import verdict
 from isheep.run import MANIFEST, Run
+from isheep.stages.decontaminate import FILE as CONTAMINATION
+from isheep.stages.evaluate import PROTOCOL
 from isheep.status import status, stopped
 from isheep.terminal import printable
 
@@ -64,6 +66,7 @@ def _content(run: Run) -> dict[str, Any]:
     made = {iteration.number: join(iteration) for iteration in run.iterations()}
     samples = [sample(run.recipe.seed, number, records) for number, records in made.items()]
     manifest = run.read_json(MANIFEST) or {}
+    held = {one.number: document for one in run.iterations() if (document := one.read_json(CONTAMINATION))}
     trained = {row["iteration"]: run.iteration(row["iteration"]).read_json("train.json") or {} for row in rows}
     return {
         "name": run.directory.resolve().name,
@@ -75,7 +78,11 @@ def _content(run: Run) -> dict[str, Any]:
         "stopped": stopped(found),
         "score_charts": score_charts(found),
         "score_grids": sections.scores(found),
+        "protocol": sections.protocol(run.iteration(0).read_json(PROTOCOL) or {}),
         "funnel": sections.funnel(rows),
+        "contamination": sections.contamination(held),
+        "held_questions": sections.held_questions(held),
+        "contaminated_dropped": run.recipe.evaluate.contamination == "drop",
         "alarms": sections.alarms(rows),
         "health": sections.health(rows),
         "histograms": histograms(made, score_limit(run.recipe.select)),

@@ -26,6 +26,9 @@ HEALTH_NAMES = {
     "scores following entropy": "entropy of the following scores, bits",
     "scores lower entropy": "entropy of the lower score of a pair, bits",
 }
+HITS_SHOWN = 10
+"""Of an iteration and a benchmark; contamination.json has all."""
+
 TOLD_ELSEWHERE = {"made", "assessed", "unparsed", "over_threshold", "kept", "threshold", "drops", "alarms"}
 """Keys of the health document that the funnel, the histograms or the list of alarms show."""
 
@@ -63,6 +66,46 @@ def funnel(rows: Iterations) -> Grid | None:
     lines += _drops(rows, "selection", "waiting for the selection", [row["kept"] for row in rows])
     lines.append(_counts("kept", [row["kept"] for row in rows], rows, "total"))
     return Grid("Records, and their share of all that were made", "step", _columns(rows), lines)
+
+
+def protocol(document: Mapping[str, Any]) -> Grid | None:
+    """By what each benchmark was measured; None before anything was."""
+    lines = []
+    for name, found in document.items():
+        judge = found.get("judge") or {}
+        how = [str(judge["id"])] if judge.get("id") else []
+        notes = found.get("notes") or []
+        cells = [f"{found['library']} {found['version']}", figure(found["items"]), "; ".join([*how, *map(str, notes)])]
+        lines.append(Row(name, [Cell(cell or UNKNOWN) for cell in cells]))
+    return (
+        Grid("How it was measured", "benchmark", ["library", "items", "judge and notes"], lines, True)
+        if lines
+        else None
+    )
+
+
+def contamination(found: Mapping[int, Mapping[str, Any]]) -> Grid | None:
+    """Pairs that hold a benchmark's question, by iteration; None where nobody looked."""
+    names = dict.fromkeys(name for document in found.values() for name in document)
+    lines = []
+    for name in names:
+        counts = [document.get(name) for document in found.values()]
+        size = next(count["texts"] for count in counts if count)
+        cells = [Cell(figure(len(count["hits"])) if count else UNKNOWN) for count in counts]
+        lines.append(Row(f"{name} ({figure(size)} questions)", cells))
+    columns = [iteration_name(number) for number in found]
+    return Grid("Assessed pairs that hold a question of a benchmark", "benchmark", columns, lines) if lines else None
+
+
+def held_questions(found: Mapping[int, Mapping[str, Any]]) -> Grid | None:
+    """The first of those pairs, and the words that they share with a question."""
+    lines = [
+        Row(hit["id"], [Cell(name), Cell(hit["shared"])])
+        for document in found.values()
+        for name, held in document.items()
+        for hit in held["hits"][:HITS_SHOWN]
+    ]
+    return Grid("Which they are", "pair", ["benchmark", "words that both have"], lines, words=True) if lines else None
 
 
 def alarms(rows: Iterations) -> list[tuple[int, str, str]]:
