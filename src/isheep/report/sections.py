@@ -93,7 +93,7 @@ def contamination(found: Mapping[int, Mapping[str, Any]]) -> Grid | None:
         size = next(count["texts"] for count in counts if count)
         cells = [Cell(figure(len(count["hits"])) if count else UNKNOWN) for count in counts]
         lines.append(Row(f"{name} ({figure(size)} questions)", cells))
-    columns = [iteration_name(number) for number in found]
+    columns = [f"iteration {number}" for number in found]
     return Grid("Assessed pairs that hold a question of a benchmark", "benchmark", columns, lines) if lines else None
 
 
