@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -12,19 +11,16 @@ from lm_eval.models.utils import normalize_gen_kwargs
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from isheep import drain
-from isheep.engines import Completion, Request
+from isheep.engines import Request
 from isheep.errors import UserError
+from isheep.evaluation.rounds import Generation, generate
 from isheep.models import Model
-from isheep.progress import Advance, bar
-from isheep.seeding import derive_seed
+from isheep.progress import bar
 from isheep.terminal import printable
 
 Tokens = tuple[int, ...]
 Pair = tuple[Tokens, Tokens]
 """A context and its continuation."""
-
-FIRST_ROUND = 32
-"""Tokens after which an answer that its task ends at a string is first looked at; then twice as many, and so on."""
 
 AT_ONCE = 256
 """Pairs that are scored in one call of the engine."""
@@ -37,34 +33,6 @@ class Answer(str):
     """A completion's text, which knows whether it was cut off before the model stopped."""
 
     cut: bool = False
-
-
-@dataclass
-class _Generation:
-    """An answer in the making."""
-
-    prompt: Tokens
-    most: int
-    until: list[str]
-    temperature: float
-    top_p: float
-    tokens: Tokens = ()
-    text: str = ""
-    over: bool = False
-    cut: bool = False
-
-    def next_length(self, round_length: int) -> int:
-        """How many tokens to ask for next; only strings to stop at need a look in between."""
-        left = self.most - len(self.tokens)
-        return min(left, round_length) if self.until else left
-
-    def take(self, completion: Completion, asked: int, text: str) -> None:
-        """Adds tokens; `text` is that of all of them."""
-        ends = [place for place in (text.find(end) for end in self.until) if place >= 0]
-        stopped = bool(ends) or completion.finish_reason == "stop"
-        self.text = text[: min(ends)] if ends else text
-        self.over = stopped or len(self.tokens) >= self.most or len(completion.tokens) < asked
-        self.cut = self.over and not stopped
 
 
 class Harness(LM):  # type: ignore[misc]
@@ -89,13 +57,7 @@ class Harness(LM):  # type: ignore[misc]
     def generate_until(self, requests: list[Any]) -> list[str]:
         """The answers, each up to a stop token, to one of its task's strings or to its task's number of tokens."""
         generations = [self._generation(request) for request in requests]
-        with bar(f"Evaluate {self._model.name}", len(requests)) as advance:
-            pending = sorted(range(len(generations)), key=lambda index: len(generations[index].prompt))
-            length = FIRST_ROUND
-            while pending:
-                self._generate(generations, pending, length, advance)
-                pending = [index for index in pending if not generations[index].over]
-                length *= 2
+        generate(self._model, generations, self._seed)
         return [_answer(generation) for generation in generations]
 
     def loglikelihood(self, requests: list[Any]) -> list[tuple[float, bool]]:
@@ -138,42 +100,17 @@ class Harness(LM):  # type: ignore[misc]
                 advance(len(indices))
         return losses
 
-    def _generation(self, request: Any) -> _Generation:
+    def _generation(self, request: Any) -> Generation:
         text, wanted = request.args
         settings = normalize_gen_kwargs(wanted)
         shots = self._tasks[request.task_name].get_config("num_fewshot")
         continues = self._as_written or (self._model.number == 0 and (shots or text.rstrip().endswith(":")))
-        return _Generation(
+        return Generation(
             self._model.encoder.plain(text) if continues else self._model.ask(text.strip()),
             most=settings["max_gen_toks"],
             until=[end for end in settings["until"] if end],
             temperature=float(settings.get("temperature", 0.0)) if settings["do_sample"] else 0.0,
             top_p=float(settings.get("top_p") or 1.0),
-        )
-
-    def _generate(
-        self, generations: Sequence[_Generation], pending: Sequence[int], length: int, advance: Advance
-    ) -> None:
-        """One round: every pending answer gets up to `length` more tokens."""
-        engine, encoder = self._model.engine, self._model.encoder
-        requests = (self._request(index, generations[index], length) for index in pending)
-        for completion in engine.generate(requests):
-            drain.stop_here()
-            generation = generations[int(completion.id)]
-            asked = generation.next_length(length)
-            generation.tokens += completion.tokens
-            generation.take(completion, asked, encoder.decode(generation.tokens))
-            advance(int(generation.over))
-
-    def _request(self, index: int, generation: _Generation, length: int) -> Request:
-        return Request(
-            id=str(index),
-            prompt=generation.prompt + generation.tokens,
-            max_new_tokens=generation.next_length(length),
-            stop_ids=self._model.encoder.stop_ids,
-            temperature=generation.temperature,
-            top_p=generation.top_p,
-            seed=derive_seed(self._seed, "evaluate", index, len(generation.tokens)),
         )
 
     def _pair(self, context: str, continuation: str) -> Pair:
@@ -267,7 +204,7 @@ class Written(LM):  # type: ignore[misc]
         return [score for score, _ in self.loglikelihood(requests)]
 
 
-def _answer(generation: _Generation) -> Answer:
+def _answer(generation: Generation) -> Answer:
     answer = Answer(generation.text)
     answer.cut = generation.cut
     return answer
