@@ -4,7 +4,7 @@ BIN := .venv/bin
 # pip writes constraint failures in full; anything else is noise on a first screen.
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
-.PHONY: demo test test-vllm test-judges lint lamb clean
+.PHONY: demo test test-vllm test-code test-judges lint lamb clean
 
 demo: .venv/installed
 	$(BIN)/isheep run lamb --dir runs/demo
@@ -16,6 +16,10 @@ test: .venv/installed-test lint
 # vLLM in an environment of its own: every engine against one contract, and whole runs of lamb on it.
 test-vllm: .venv-vllm/installed
 	.venv-vllm/bin/pytest tests/engines/test_contract.py tests/engines/test_vllm.py tests/cli/test_vllm.py
+
+# evalplus in an environment of its own: every canonical solution of HumanEval+ and MBPP+, behind the sandbox's walls.
+test-code: .venv/installed-test .venv-evalplus/installed
+	ISHEEP_CODE=all $(BIN)/pytest tests/evaluation/test_sandbox.py tests/evaluation/test_code.py
 
 # AlpacaEval through its own package, which lies in an environment of its own.
 test-judges: .venv/installed-test .venv-alpaca/installed
@@ -52,5 +56,10 @@ lamb: .venv/installed
 	.venv-alpaca/bin/pip --quiet --disable-pip-version-check install --no-deps --requirement requirements-alpaca.txt
 	touch $@
 
+.venv-evalplus/installed: requirements-evalplus.txt
+	$(PYTHON) -m venv .venv-evalplus
+	.venv-evalplus/bin/pip --quiet --disable-pip-version-check install --no-deps --requirement requirements-evalplus.txt
+	touch $@
+
 clean:
-	rm -rf .venv .venv-vllm .venv-alpaca build runs .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm .venv-alpaca .venv-evalplus build runs .mypy_cache .pytest_cache .ruff_cache .hypothesis

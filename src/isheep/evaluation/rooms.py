@@ -22,6 +22,10 @@ METRICS_OF_OURS: dict[str, dict[str, bool]] = {
 
 def open_benchmark(name: str, recipe: Recipe) -> Benchmark:
     """The benchmark of that name, nothing loaded yet."""
+    if name in CODE:
+        from isheep.evaluation.code import CodeBenchmark
+
+        return CodeBenchmark(name, recipe)
     if name == MT_BENCH:
         from isheep.evaluation.mt_bench import MtBench
 
