@@ -4,15 +4,16 @@ Covered, on Linux, as root and as an ordinary user with user namespaces:
 
 * no network: a network namespace of its own without even a loopback that is up;
 * no files: the root is an empty file system in memory (`Limits.disk`), on it, read-only, the system's libraries and
-  what the caller names; home, /tmp, /etc, /proc and /sys are not there; what is written is gone afterwards;
+  what the caller names; nothing of home, /tmp, /etc, /proc and /sys is there; what is written is gone afterwards;
 * no other process: PID, IPC and UTS namespaces; when the command ends, everything that it started is killed;
 * no rights: another user (as root: one that nobody else is), no capabilities, no_new_privs, a cleaned environment;
 * limits on CPU and wall time, memory, processes, open files, the size of a file and of what is printed; under want of
   memory the kernel ends these processes first.
 
-Not covered: bugs of the kernel, whose calls are not filtered; what CPUs leak through their caches; the speed of the
-machine for others (limits are per process, no cgroup: `processes` times `memory` is the most that all take together);
-an ordinary user's supplementary groups, which go along; and whatever the named folders hold, which can be read.
+Not covered: bugs of the kernel, whose calls are not filtered (nor are further user namespaces forbidden); what CPUs
+leak through their caches; the speed of the machine for others (limits are per process, no cgroup: `processes` times
+`memory` is the most that all take together); an ordinary user's supplementary groups, which go along; and whatever the
+named folders hold, which can be read.
 """
 
 from __future__ import annotations
@@ -186,9 +187,9 @@ def _within(path: str, folder: str) -> bool:
 
 @contextmanager
 def _folder(isolated: bool) -> Iterator[str]:
-    """Where the command starts: /tmp of its own file system, or a folder that is removed afterwards."""
+    """Where the command starts: a folder of its own file system, or one that is removed afterwards."""
     if isolated:
-        yield "/tmp"
+        yield "/box"
         return
     with tempfile.TemporaryDirectory(prefix="isheep-code-", ignore_cleanup_errors=True) as folder:
         yield folder

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -71,7 +72,7 @@ def main() -> None:
         if first == 0:
             _first(plan, user)
         os.waitpid(first, 0)
-    except OSError as error:
+    except Exception as error:
         _report(plan, unavailable=_reason(error))
 
 
@@ -80,10 +81,10 @@ def _first(plan: dict[str, Any], user: int | None) -> NoReturn:
     try:
         LIBC.prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
         socket.sethostname("sandbox")
-        _build_root(plan["visible"], plan["limits"]["disk"])
+        _build_root(plan)
         LIBC.prctl(SET_DUMPABLE, 0)
         _keep(plan, user)
-    except OSError as error:
+    except Exception as error:
         _report(plan, unavailable=_reason(error))
     finally:
         os._exit(1)
@@ -127,22 +128,28 @@ def _own_tasks() -> int:
     return count
 
 
-def _build_root(visible: list[list[str]], disk: int) -> None:
+def _build_root(plan: dict[str, Any]) -> None:
     """A file system in memory, on it what may be read; the real one is let go."""
     _mount("", "/", "", RECURSIVE | PRIVATE)
     # Over /tmp, which exists everywhere: once it is the root, what it covered is there again, under the old one.
-    _mount("tmpfs", "/tmp", "tmpfs", NO_SUID | NO_DEV, f"size={disk},nr_inodes=16384,mode=755")
+    _mount("tmpfs", "/tmp", "tmpfs", NO_SUID | NO_DEV, f"size={plan['limits']['disk']},nr_inodes=16384,mode=755")
     os.chdir("/tmp")
     Path("old").mkdir()
     _call("pivot_root", b".", b"old")
     os.chdir("/")
     os.umask(0)
-    for folder, mode in (("/tmp", 0o1777), ("/dev", 0o755), ("/dev/shm", 0o1777), ("/proc", 0o755)):
+    for folder, mode in (
+        (plan["folder"], 0o1777),
+        ("/tmp", 0o1777),
+        ("/dev", 0o755),
+        ("/dev/shm", 0o1777),
+        ("/proc", 0o755),
+    ):
         Path(folder).mkdir(mode)
     os.umask(0o022)
     for fact in FACTS:
         Path(fact).write_bytes(Path(OLD + fact).read_bytes())
-    for source, target in visible:
+    for source, target in plan["visible"]:
         _show(source, target)
     _make_read_only()
     for device in DEVICES:
@@ -167,12 +174,13 @@ def _show(source: str, target: str) -> None:
 
 def _make_read_only() -> None:
     """Every mount that has been bound so far, those below them included."""
-    for line in Path(f"{OLD}/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines():
-        fields = line.split(" ")
-        target = fields[4].encode("utf-8", "surrogateescape").decode("unicode_escape").encode("latin-1")
+    # Nothing may be imported from here on, codecs included: this Python's own library may not be in sight any more.
+    for line in Path(f"{OLD}/proc/self/mountinfo").read_bytes().splitlines():
+        fields = line.split(b" ")
+        target = re.sub(rb"\\(\d{3})", lambda match: bytes([int(match[1], 8)]), fields[4])
         if target == b"/" or (target + b"/").startswith(f"{OLD}/".encode()):
             continue
-        kept = sum(KEPT_OPTIONS.get(option, 0) for option in fields[5].split(","))
+        kept = sum(KEPT_OPTIONS.get(option, 0) for option in fields[5].decode().split(","))
         flags = kept | REMOUNT | BIND | READ_ONLY | NO_SUID | NO_DEV
         _call("mount", None, target, None, ctypes.c_ulong(flags), None, detail=os.fsdecode(target))
 
@@ -225,7 +233,7 @@ def _become(plan: dict[str, Any], user: int | None) -> NoReturn:
             raise OSError(ctypes.get_errno(), "no_new_privs")
         os.chdir(plan["folder"])
         os.execve(plan["command"][0], plan["command"], plan["environment"])
-    except OSError as error:
+    except Exception as error:
         _report(plan, unavailable=_reason(error))
     finally:
         os._exit(127)
@@ -270,7 +278,9 @@ def _call(name: str, *arguments: Any, detail: str = "") -> None:
         raise OSError(number, f"{name} {detail}".strip() + f": {os.strerror(number)}")
 
 
-def _reason(error: OSError) -> str:
+def _reason(error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return f"{type(error).__name__}: {error}"
     return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
 
 
