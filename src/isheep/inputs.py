@@ -80,13 +80,18 @@ ENGINE = ("model.path", "model.dtype", "engine")
 RULES = ("rules", "select.threshold")
 RULES_COUNT = {"select.threshold": lambda recipe: recipe.select.threshold < 0}
 """The rules look whether the threshold switches them off."""
-HOW_MEASURED = [
-    name
-    for name in setting_names()
-    if name.startswith("evaluate.")
-    and name not in ("evaluate.benchmarks", "evaluate.tasks", "evaluate.data_dir", "evaluate.contamination")
-]
-"""Settings of the evaluation that change nothing of what its benchmarks ask."""
+ASKED = ("evaluate.benchmarks", "evaluate.tasks", "evaluate.data_dir", "evaluate.contamination")
+"""What decides which questions pairs are held against."""
+ASKED_BY_THE_WAY = (
+    "evaluate.limit",
+    "evaluate.evalplus",
+    "evaluate.alpaca_eval",
+    "evaluate.sandbox",
+    "model.path",
+    "model.template",
+)
+"""What a benchmark is opened with, and what changes nothing of its questions."""
+MEASURED = tuple(name for name in setting_names() if name.startswith("evaluate.") and name != "evaluate.contamination")
 WEIGHTS = ("adapter", "model")
 """What a training leaves: one of the two, as `train.method` says."""
 SELECTED = ("instructions", "responses", "selection")
@@ -115,8 +120,8 @@ STAGES: dict[str, Stage] = {
         makes=("assessments",),
     ),
     "decontaminate": Stage(
-        settings=("evaluate",),
-        counts=dict.fromkeys(HOW_MEASURED, lambda recipe: None),
+        settings=(*ASKED, *ASKED_BY_THE_WAY),
+        counts=dict.fromkeys(ASKED_BY_THE_WAY, lambda recipe: None),
         reads=(Reads("own", ("instructions", "responses")),),
         makes=("contamination.json",),
     ),
@@ -164,7 +169,7 @@ STAGES: dict[str, Stage] = {
         scratch=("checkpoints",),
     ),
     "evaluate": Stage(
-        settings=(*ENGINE, "model.template", "evaluate", "seed"),
+        settings=(*ENGINE, "model.template", *MEASURED, "seed"),
         reads=(Reads("own", WEIGHTS),),
         makes=("evaluation", "scores.json"),
     ),

@@ -242,7 +242,7 @@ class TestPreparing(Asking):
         told = {name: open_benchmark(name, settings(DATA)).protocol() for name in CODE}
         json.dumps(told)
         assert [told[name]["tests"] for name in CODE] == ["base", "base+plus", "base", "base+plus"]
-        assert [told[name]["data"]["items"] for name in CODE] == [164, 164, 378, 378]
+        assert [told[name]["items"] for name in CODE] == [164, 164, 378, 378]
         assert {one["version"] for one in told.values()} == {"0.3.1"}
         assert [told[name]["notes"] for name in CODE] == [[FAULTS["humaneval", "0.3.1"]]] * 2 + [[]] * 2
         texts = open_benchmark("mbpp", settings(DATA, limit=2)).texts()
@@ -271,7 +271,7 @@ class TestRunning(Asking):
         for name in recipe.evaluate.benchmarks:
             rows = read_items(iteration, name)
             assert [row["doc_id"] for row in rows] == [0, 1, 2]
-            assert {row["doc"]["status"] for row in rows} <= {"passed", "failed", "timeout", "killed"}
+            assert {row["judged"]["status"] for row in rows} <= {"passed", "failed", "timeout", "killed"}
             points = [row["metrics"]["pass@1"] for row in rows]
             assert scores[name]["pass@1"]["value"] == pytest.approx(sum(points) / 3)
             assert scores[name]["pass@1"]["n"] == 3

@@ -194,7 +194,7 @@ def test_nothing_comes_from_elsewhere_and_nothing_runs(filled: Callable[..., Run
     attributes = [(name, value or "") for _, pairs in page.elements for name, value in pairs]
     assert not [name for name, _ in attributes if name.startswith("on")]
     targets = {value.removeprefix("#") for name, value in attributes if name == "href"}
-    assert len(targets) == 9
+    assert len(targets) == 10
     assert targets <= {value for name, value in attributes if name == "id"}
     assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in attributes
 

@@ -55,6 +55,8 @@ class CodeBenchmark:
     block that defines the function counts. `_plus` wants the base tests and evalplus' passed.
     """
 
+    formulaic = False
+
     def __init__(self, name: str, recipe: Recipe) -> None:
         self._name, self._recipe = name, recipe
         self._dataset = name.removesuffix("_plus")
@@ -75,7 +77,8 @@ class CodeBenchmark:
             "library": "evalplus",
             "version": version,
             "tests": "+".join(self._tests),
-            "data": {"file": self._file.name, "sha256": sha256_file(self._file), "items": len(self._problems)},
+            "items": len(self._problems),
+            "data": {"file": self._file.name, "sha256": sha256_file(self._file)},
             "generation": {
                 "max_new_tokens": MOST_TOKENS,
                 "temperature": 0.0,
@@ -223,5 +226,6 @@ def _row(number: int, prompt: str, solution: str, cut: bool, problem: dict[str, 
         "cut": [cut],
         "target": problem["canonical_solution"],
         "metrics": {"pass@1": verdict.passed},
-        "doc": {"task_id": problem["task_id"], "status": verdict.status, "reason": verdict.reason},
+        "doc": {"task_id": problem["task_id"]},
+        "judged": {"status": verdict.status, "reason": verdict.reason},
     }
