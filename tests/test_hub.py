@@ -205,7 +205,7 @@ def test_a_recipe_with_a_hub_id_is_checked_and_hashed(hub: Hub) -> None:
 def test_a_hub_id_is_measured(hub: Hub) -> None:
     words = ["evaluate.tasks=package:lamb/benchmark", "engine.device=cpu", "respond.max_new_tokens=8"]
     found = measure_models(Path(ID), ["lamb"], 2, words)
-    assert found[ID]["lamb"]["prompt_level_strict_acc"]["n"] == 2
+    assert found.scores[ID]["lamb"]["prompt_level_strict_acc"]["n"] == 2
 
 
 def test_an_adapter_names_its_base_by_the_hub_id(hub: Hub, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from isheep.errors import UserError
+from isheep.evaluation.base import in_words
 from isheep.evaluation.rooms import prepared
 from isheep.recipe import Recipe, locate
 
@@ -25,5 +26,4 @@ def benchmarks_found(recipe: Recipe) -> Iterator[str]:
             what = f"{settings.tasks} holds no lm-eval task file (*.yaml)."
             raise UserError("evaluate.tasks", what, "Give a folder that does, or take the setting out.")
     for name, benchmark in prepared(settings.benchmarks, recipe).items():
-        found = benchmark.protocol()
-        yield f"{name}  {found['library']} {found['version']}, {found['items']} items"
+        yield f"{name}  {in_words(benchmark.protocol())}"

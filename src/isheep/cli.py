@@ -158,12 +158,18 @@ def evaluate(
 ) -> None:
     """Measure any model as the loop measures its own; what was measured before is not measured again."""
     _quiet()
+    from isheep.evaluation.base import in_words
     from isheep.measure import measure_models
     from isheep.tables import scores_table
 
     names = benchmarks.split(",") if benchmarks else None
     found = measure_models(model, names, limit, words or [], _numbers(iterations) if iterations else None)
-    _print_json(found) if as_json else OUT.print(scores_table(found))
+    if as_json:
+        _print_json(found.scores)
+        return
+    OUT.print(scores_table(found.scores))
+    for name, protocol in found.protocols.items():
+        OUT.print(f"{name}: {in_words(protocol)}", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from isheep.errors import UserError
 from isheep.evaluation.base import Scores
@@ -21,14 +23,27 @@ from isheep.status import status
 ADAPTER_CONFIG = "adapter_config.json"
 
 
+Protocols = dict[str, dict[str, Any]]
+"""Benchmark -> what decides its figures beside the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What `isheep eval` shows."""
+
+    scores: dict[str, Scores]
+    """Model -> benchmark -> metric -> figure."""
+    protocols: Protocols
+
+
 def measure_models(
     what: Path,
     benchmarks: Sequence[str] | None = None,
     limit: int | None = None,
     settings: Sequence[str] = (),
     iterations: Sequence[int] | None = None,
-) -> dict[str, Scores]:
-    """Model -> benchmark -> metric -> figure.
+) -> Evaluation:
+    """The figures of one model or several.
 
     A model folder is asked as a base model, with bare text; a folder with a PEFT adapter, and the iterations of a run
     but for 0, through the recipe's template. What was measured before of the same weights in the same way is not
@@ -48,7 +63,7 @@ def measure_models(
     if (what / RECIPE).is_file():
         recipe, weights = _of_run(what, settings, iterations)
     elif what.is_file():
-        return {str(what): grade(what, benchmarks or (), limit, settings)}
+        return grade(what, benchmarks or (), limit, settings)
     elif iterations is not None:
         raise UserError(str(what), "is no run, so it has no iterations.", "Leave --iterations out.")
     elif (what / ADAPTER_CONFIG).is_file():
@@ -65,10 +80,10 @@ def measure_models(
         raise UserError("--benchmarks", "none is named.", "Give some, as in `--benchmarks arc_easy,piqa`.")
     with Models(recipe) as models:
         asked = {name: Model(models, number, folder) for name, (number, folder) in weights.items()}
-        return dict(_measured(names, recipe, asked))
+        return _measured(names, recipe, asked)
 
 
-def grade(file: Path, names: Sequence[str], limit: int | None = None, settings: Sequence[str] = ()) -> Scores:
+def grade(file: Path, names: Sequence[str], limit: int | None = None, settings: Sequence[str] = ()) -> Evaluation:
     """The figures of answers in a file, for benchmarks of lm-eval that generate.
 
     Raises:
@@ -86,16 +101,19 @@ def grade(file: Path, names: Sequence[str], limit: int | None = None, settings: 
     evaluate = [f"evaluate.limit={limit}"] if limit else []
     recipe = _recipe_for("none", [*settings, *evaluate])
     scores: Scores = {}
+    protocols: Protocols = {}
     for name in names:
         benchmark = open_benchmark(name, recipe)
         if not isinstance(benchmark, LmEvalTask):
             raise UserError(name, "does not take answers from a file.", "Measure the model that wrote them.")
         benchmark.prepare()
         scores |= benchmark.grade(answers, recipe.seed).scores
-    return scores
+        protocols[name] = benchmark.protocol()
+    return Evaluation({str(file): scores}, protocols)
 
 
-def _measured(names: Sequence[str], recipe: Recipe, models: dict[str, Model]) -> Iterator[tuple[str, Scores]]:
+def _measured(names: Sequence[str], recipe: Recipe, models: dict[str, Model]) -> Evaluation:
+    found: dict[str, Scores] = {}
     benchmarks = prepared(names, recipe)
     protocols = {name: benchmark.protocol() for name, benchmark in benchmarks.items()}
     base = fingerprint(model_folder(recipe.model.path))
@@ -111,7 +129,8 @@ def _measured(names: Sequence[str], recipe: Recipe, models: dict[str, Model]) ->
                 rows = json.loads(json.dumps(measured.items, default=str))
                 write_json(file, {"decided_by": decides, "scores": measured.scores, "items": rows})
             scores |= json.loads(file.read_text(encoding="utf-8"))["scores"]
-        yield called, scores
+        found[called] = scores
+    return Evaluation(found, protocols)
 
 
 def _of_run(

@@ -73,8 +73,8 @@ def written(folder: Path, answers: list[str]) -> Path:
 
 def measured(folder: Path, answers: list[str]) -> dict[str, float]:
     settings = [f"evaluate.data_dir={folder / 'data'}"]
-    scores = grade(written(folder, answers), ["ifeval"], settings=settings)["ifeval"]
-    return {metric: float(figure["value"] or 0) for metric, figure in scores.items()}
+    (scores,) = grade(written(folder, answers), ["ifeval"], settings=settings).scores.values()
+    return {metric: float(figure["value"] or 0) for metric, figure in scores["ifeval"].items()}
 
 
 def test_right_answers_score_one_on_all_four(folder: Path) -> None:

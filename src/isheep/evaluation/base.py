@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from isheep.models import Model
 from isheep.statistics import Interval, mean_interval
+from isheep.terminal import printable
 
 Figure = dict[str, float | int | None]
 """`value`, `low`, `high`, `n`; null where there was nothing to measure."""
@@ -81,3 +82,11 @@ def as_figure(interval: Interval) -> Figure:
 def is_number(value: Any) -> bool:
     """Whether it can be counted: NaN and None say that nothing could be told."""
     return isinstance(value, int | float | np.number | np.bool_) and math.isfinite(value)
+
+
+def in_words(protocol: Mapping[str, Any]) -> str:
+    """By what a benchmark was measured, on a line: library, version, items, judge and notes."""
+    told = [f"{protocol['library']} {protocol['version']}, {protocol['items']} items"]
+    if judge := (protocol.get("judge") or {}).get("id"):
+        told.append(f"judged by {judge}")
+    return printable("; ".join([*told, *map(str, protocol.get("notes") or ())]))
