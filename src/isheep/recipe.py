@@ -254,7 +254,7 @@ class EvaluateSettings(Settings):
     """Zero-shot questions are asked as the loop asks (a trained model in its template), or as lm-eval writes them."""
     ppl: bool = True
     """Multiple choice is also read as in the paper: the choice whose filled prompt has the lowest mean loss."""
-    contamination: Literal["drop", "report", "off"] = "drop"
+    contamination: Literal["drop", "report", "ignore"] = "drop"
     """Pairs that hold a question of these benchmarks are not trained on; or only counted; or not looked for."""
     judge: JudgeSettings = JudgeSettings()
     evalplus: str | None = None

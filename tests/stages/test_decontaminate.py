@@ -46,7 +46,7 @@ def question() -> str:
     return open_benchmark("lamb", recipe_for()).texts()[5]
 
 
-@pytest.mark.parametrize(("setting", "kept", "found"), [("drop", 2, 1), ("report", 3, 1), ("off", 3, 0)])
+@pytest.mark.parametrize(("setting", "kept", "found"), [("drop", 2, 1), ("report", 3, 1), ("ignore", 3, 0)])
 def test_a_pair_that_asks_a_question_of_the_benchmark(
     setting: str, kept: int, found: int, question: str, tmp_path: Path
 ) -> None:

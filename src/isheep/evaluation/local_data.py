@@ -58,7 +58,8 @@ class LocalData:
                 if rest := _REST.fullmatch(_bare(file)[len(stem) :]) if _bare(file).startswith(stem) else None:
                     found.setdefault(SPLITS[rest[1]] if rest[1] else None, file)
             if found:
-                return Splits(stem, self.folder, found, None if name is None or stem.endswith(name.lower()) else name)
+                whole = name is None or f"{path} {name}" in _table() or stem.endswith(f"_{name.lower()}")
+                return Splits(stem, self.folder, found, None if whole else name)
         begins = " or ".join(f"{stem}_" for stem in candidates)
         what = (
             f"{self.folder} has no data of {path}{f' {name}' if name else ''}: no file whose name begins with {begins}."

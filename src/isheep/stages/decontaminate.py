@@ -26,7 +26,7 @@ def decontaminate(iteration: Iteration, recipe: Recipe) -> None:
     if iteration.read_json(FILE) is not None:
         return
     document: dict[str, dict[str, Any]] = {}
-    if recipe.evaluate.contamination != "off" and recipe.evaluate.benchmarks:
+    if recipe.evaluate.contamination != "ignore" and recipe.evaluate.benchmarks:
         pairs = Contamination(pairs_to_assess(iteration))
         for name in recipe.evaluate.benchmarks:
             benchmark = open_benchmark(name, recipe)
