@@ -17,9 +17,10 @@ test: .venv/installed-test lint
 test-vllm: .venv-vllm/installed
 	.venv-vllm/bin/pytest tests/engines/test_contract.py tests/engines/test_vllm.py tests/cli/test_vllm.py
 
-# evalplus in an environment of its own: every canonical solution of HumanEval+ and MBPP+, behind the sandbox's walls.
+# evalplus in an environment of its own, and the sandbox's walls; with ISHEEP_CODE=all every canonical solution of
+# HumanEval+ and MBPP+, which takes a quarter of an hour.
 test-code: .venv/installed-test .venv-evalplus/installed
-	ISHEEP_CODE=all $(BIN)/pytest tests/evaluation/test_sandbox.py tests/evaluation/test_code.py
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/evaluation/test_sandbox.py tests/evaluation/test_code.py
 
 # AlpacaEval through its own package, which lies in an environment of its own.
 test-judges: .venv/installed-test .venv-alpaca/installed

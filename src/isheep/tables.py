@@ -44,15 +44,18 @@ def status_table(status: Mapping[str, Any]) -> RenderableType:
 def scores_table(found: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]) -> RenderableType:
     """Benchmarks and metrics, a row each, with their 95% intervals; a column for each model."""
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("benchmark", "metric", *found, "n"):
-        grid.add_column(Text(printable(name)), justify="right" if name == "n" else "left")
+    for name in ("benchmark", "metric"):
+        grid.add_column(name, overflow="fold")
+    for name in found:
+        grid.add_column(Text(printable(name)), no_wrap=True)
+    grid.add_column("n", justify="right")
     rows: dict[tuple[str, str], None] = {}
     for scores in found.values():
         rows |= dict.fromkeys((benchmark, metric) for benchmark, metrics in scores.items() for metric in metrics)
     for benchmark, metric in rows:
         figures = [scores.get(benchmark, {}).get(metric) for scores in found.values()]
         counts = {str(figure["n"]) for figure in figures if figure}
-        cells = [benchmark, metric, *(score(figure) for figure in figures), "/".join(sorted(counts))]
+        cells = [benchmark, metric.replace("_", " "), *(score(figure) for figure in figures), "/".join(sorted(counts))]
         grid.add_row(*(Text(printable(cell)) for cell in cells))
     return grid
 
