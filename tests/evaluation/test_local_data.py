@@ -89,6 +89,19 @@ def test_a_benchmark_without_its_file_is_refused(tmp_path: Path) -> None:
         Benchmarks(["winogrande"], EvaluateSettings(data_dir=str(tmp_path)))
 
 
+def test_examples_without_data_are_refused(tmp_path: Path) -> None:
+    task = "task: asks\ndataset_path: somebody/things\ntraining_split: train\ntest_split: test\nnum_fewshot: 2\n"
+    task += "output_type: generate_until\ndoc_to_text: question\ndoc_to_target: answer\n"
+    task += "metric_list: [{metric: exact_match}]\n"
+    (tmp_path / "asks.yaml").write_text(task)
+    (tmp_path / "things_test.jsonl").write_bytes(lines(ROWS))
+    settings = EvaluateSettings(data_dir=str(tmp_path), tasks=str(tmp_path))
+    with pytest.raises(UserError, match="asks shows 2 examples, and there is no data to take them from"):
+        Benchmarks(["asks"], settings)
+    (tmp_path / "things_train.jsonl").write_bytes(lines(ROWS))
+    assert len(Benchmarks(["asks"], settings).tasks["asks"].eval_docs) == 3
+
+
 @needs_data
 def test_the_data_at_hand_is_found() -> None:
     counts = {

@@ -59,6 +59,9 @@ class Benchmarks:
                 raise UserError(_WHERE, f"{name} runs generated code.", "Run it with a tool that isolates it.")
             if task.get_config("num_fewshot") is None:
                 task.set_config("num_fewshot", 0)
+            if (shots := task.get_config("num_fewshot")) and not len(task.fewshot_docs() or ()):
+                what = f"{name} shows {shots} examples, and there is no data to take them from."
+                raise UserError(_WHERE, what, "Put the split that holds them into evaluate.data_dir.")
             task.set_fewshot_seed(seed=_LM_EVAL_SEEDS[1])
             task.process_results = partial(_judged_alike, task.process_results)
         self._members = {name: _members(manager, name) for name in names}

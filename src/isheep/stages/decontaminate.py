@@ -8,7 +8,7 @@ from typing import Any
 from isheep.evaluation.rooms import open_benchmark
 from isheep.filters.contamination import Contamination, Hit
 from isheep.progress import CONSOLE
-from isheep.recipe import Recipe
+from isheep.recipe import Recipe, overridden
 from isheep.run import Iteration
 from isheep.stages.assess import pairs_to_assess
 
@@ -28,8 +28,10 @@ def decontaminate(iteration: Iteration, recipe: Recipe) -> None:
     document: dict[str, dict[str, Any]] = {}
     if recipe.evaluate.contamination != "ignore" and recipe.evaluate.benchmarks:
         pairs = Contamination(pairs_to_assess(iteration))
+        # Questions that a limit keeps from being asked are no less the benchmark's.
+        whole = overridden(recipe, ["evaluate.limit=null"])
         for name in recipe.evaluate.benchmarks:
-            benchmark = open_benchmark(name, recipe)
+            benchmark = open_benchmark(name, whole)
             texts = benchmark.texts()
             hits = pairs.hits(name, texts, benchmark.formulaic)
             document[name] = {"texts": len(texts), "hits": [_row(hit) for hit in hits]}
