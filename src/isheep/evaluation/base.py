@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -86,7 +87,22 @@ def is_number(value: Any) -> bool:
 
 def in_words(protocol: Mapping[str, Any]) -> str:
     """By what a benchmark was measured, on a line: library, version, items, judge and notes."""
-    told = [f"{protocol['library']} {protocol['version']}, {protocol['items']} items"]
-    if judge := (protocol.get("judge") or {}).get("id"):
-        told.append(f"judged by {judge}")
-    return printable("; ".join([*told, *map(str, protocol.get("notes") or ())]))
+    told = [f"{protocol['library']} {protocol['version']}, {protocol['items']} items", *judge_and_notes(protocol)]
+    return printable("; ".join(told))
+
+
+def judge_and_notes(protocol: Mapping[str, Any]) -> list[str]:
+    """Who judged with which prompts and settings (hashes by their beginnings), and what a score needs to be said."""
+    told = []
+    if judge := protocol.get("judge"):
+        settings = {name: value for name, value in judge.items() if name != "id"}
+        prompts = {f"prompt {name}": digest for name, digest in protocol["judge_prompts"].items()}
+        words = [f"{name} {_short(value)}" for name, value in (settings | prompts).items()]
+        told.append(f"judged by {judge['id']} ({', '.join(words)})")
+    return [*told, *map(str, protocol.get("notes") or ())]
+
+
+def _short(value: Any) -> str:
+    """The beginning of a hash; everything else as it is."""
+    text = str(value)
+    return text[:8] if re.fullmatch(r"[0-9a-f]{32,}", text) else text

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from isheep.evaluation.base import judge_and_notes
 from isheep.report.grid import UNKNOWN, Cell, Grid, Row, bounds, decimal, figure, iteration_name
 
 Iterations = Sequence[Mapping[str, Any]]
@@ -72,16 +73,12 @@ def protocol(document: Mapping[str, Any]) -> Grid | None:
     """By what each benchmark was measured; None before anything was."""
     lines = []
     for name, found in document.items():
-        judge = found.get("judge") or {}
-        how = [str(judge["id"])] if judge.get("id") else []
-        notes = found.get("notes") or []
-        cells = [f"{found['library']} {found['version']}", figure(found["items"]), "; ".join([*how, *map(str, notes)])]
-        lines.append(Row(name, [Cell(cell or UNKNOWN) for cell in cells]))
-    return (
-        Grid("How it was measured", "benchmark", ["library", "items", "judge and notes"], lines, True)
-        if lines
-        else None
-    )
+        how = "; ".join(judge_and_notes(found)) or UNKNOWN
+        lines.append(
+            Row(name, [Cell(f"{found['library']} {found['version']}"), Cell(figure(found["items"])), Cell(how)])
+        )
+    columns = ["library", "items", "judge and notes"]
+    return Grid("How it was measured", "benchmark", columns, lines, words=True) if lines else None
 
 
 def contamination(found: Mapping[int, Mapping[str, Any]]) -> Grid | None:
