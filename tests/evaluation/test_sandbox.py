@@ -90,10 +90,10 @@ def test_a_program_reads_writes_and_ends_as_it_would_outside(isolated: bool) -> 
 )  # fmt: skip
 def test_a_limit_stops_it(isolated: bool, program: str, how: str) -> None:
     started = time.monotonic()
-    ended = python(program, Limits(cpu_s=2, wall_s=3, memory=2**30, file=2**20, output=100_000), isolated=isolated)
+    ended = python(program, Limits(cpu_s=9, wall_s=3, memory=2**30, file=2**20, output=100_000), isolated=isolated)
     assert ended.how == how
     assert ended.code != 0 or how in ("wall", "output")
-    assert time.monotonic() - started < 3 + sandbox.GRACE_S
+    assert time.monotonic() - started < 30  # and not the minute that two of them sleep
     assert len(ended.stdout) + len(ended.stderr) <= 200_000
 
 
@@ -110,7 +110,7 @@ def test_what_a_program_leaves_behind_ends_with_it(isolated: bool, tmp_path: Pat
     )
     started = time.monotonic()
     assert python(program, isolated=isolated).code == 0
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 30
 
 
 @needs_walls
