@@ -18,8 +18,8 @@ from isheep.evaluation import alpaca, rooms
 from isheep.evaluation.alpaca import RANKING, WEIGHTED, AlpacaEval
 from isheep.evaluation.alpaca_child import hidden, shown
 from isheep.evaluation.base import Measured
-from isheep.evaluation.generation import Prompt, write
 from isheep.evaluation.judge_cache import FILE
+from isheep.evaluation.rounds import Generation, generate
 from isheep.models import Models
 from isheep.recipe import Recipe, load_recipe
 from tests.evaluation.judged import KEY, NAME, JudgeServer, Reply, judging
@@ -47,8 +47,9 @@ def models() -> Iterator[Models]:
 @pytest.fixture(scope="module")
 def written(models: Models) -> str:
     """What lamb answers to the task that is a tie."""
-    prompt = Prompt(models.base.ask(TIE))
-    return write(models.base, [prompt], alpaca.MAX_NEW_TOKENS)[0].text
+    answer = Generation(models.base.ask(TIE), most=alpaca.MAX_NEW_TOKENS)
+    generate(models.base, [answer], 0)
+    return answer.text
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ from isheep.evaluation import alpaca_child
 from isheep.evaluation.base import Figure, Measured, Row, figure
 from isheep.evaluation.data_files import WHERE as DATA
 from isheep.evaluation.data_files import data_folder, find, read_list
-from isheep.evaluation.generation import Prompt, Written, write
 from isheep.evaluation.judge import Judge, Question, open_judge
+from isheep.evaluation.rounds import Generation, generate
 from isheep.files import sha256_file
 from isheep.models import Model
 from isheep.recipe import Recipe
@@ -93,7 +93,8 @@ class AlpacaEval:
 
     def measure(self, model: Model, seed: int) -> Measured:
         """See `Benchmark.measure`."""
-        written = write(model, [Prompt(model.ask(text)) for text in self.texts()], MAX_NEW_TOKENS)
+        written = [Generation(model.ask(text), most=MAX_NEW_TOKENS) for text in self.texts()]
+        generate(model, written, seed)
         pairs = [
             {
                 "instruction": str(item["instruction"]),
@@ -166,7 +167,7 @@ class AlpacaEval:
         folder = data_folder(self._recipe)
         return _from_hub(GAMED) if folder is None else find(folder, [GAMED], NAME)
 
-    def _row(self, model: Model, place: int, written: Written, told: dict[str, Any]) -> Row:
+    def _row(self, model: Model, place: int, written: Generation, told: dict[str, Any]) -> Row:
         item, preference = self._items[place], told["preferences"][place]
         return {
             "doc_id": place,

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import ast
-import gzip
-import json
 import re
 import warnings
 import zlib
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from isheep.errors import UserError
 from isheep.evaluation.base import Measured, Row, figure
+from isheep.evaluation.data_files import json_rows
 from isheep.evaluation.grading import Grader, Verdict
 from isheep.evaluation.rounds import Generation, generate
 from isheep.files import sha256_file
@@ -157,7 +155,7 @@ class CodeBenchmark:
     def _problems(self) -> list[dict[str, Any]]:
         """The first `evaluate.limit` problems."""
         try:
-            problems = [{field: row[field] for field in _FIELDS} for row in _rows(self._file)]
+            problems = [{field: row[field] for field in _FIELDS} for row in json_rows(self._file)]
         except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
             what = f"{self._file} is no file of evalplus' ({type(error).__name__}: {error})."
             raise UserError("evaluate.data_dir", what, "Get it anew.") from error
@@ -208,13 +206,6 @@ def _parses(program: str) -> bool:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
-
-
-def _rows(file: Path) -> Iterator[dict[str, Any]]:
-    content = file.read_bytes()
-    for line in (gzip.decompress(content) if file.suffix == ".gz" else content).splitlines():
-        if line.strip():
-            yield json.loads(line)
 
 
 def _row(number: int, prompt: str, solution: str, cut: bool, problem: dict[str, Any], verdict: Verdict) -> Row:

@@ -8,7 +8,6 @@ all of them with a column `subject`.
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +23,7 @@ import pyarrow.parquet
 import yaml
 
 from isheep.errors import UserError
+from isheep.evaluation.data_files import json_rows
 from isheep.recipe import EvaluateSettings, locate
 
 KEY = "evaluate.data_dir"
@@ -160,8 +160,7 @@ def _json(file: Path) -> pa.Table:
 
 
 def _json_lines(file: Path) -> pa.Table:
-    content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-    return pa.Table.from_pylist([json.loads(line) for line in content.decode("utf-8").split("\n") if line.strip()])
+    return pa.Table.from_pylist(list(json_rows(file)))
 
 
 _READERS: dict[str, Callable[[Path], pa.Table]] = {

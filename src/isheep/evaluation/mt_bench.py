@@ -18,8 +18,8 @@ from typing import Any
 from isheep.errors import UserError
 from isheep.evaluation.base import Figure, Measured, Row, figure
 from isheep.evaluation.data_files import WHERE, data_folder, find, read_lines
-from isheep.evaluation.generation import Prompt, Written, write
 from isheep.evaluation.judge import Answer, Judge, Question, open_judge
+from isheep.evaluation.rounds import Generation, generate
 from isheep.files import sha256_file
 from isheep.models import Model
 from isheep.prompts import whole
@@ -185,22 +185,26 @@ class MtBench:
                 raise UserError(str(file), what, f"It needs {', '.join(fields)}. {_SOURCE}")
         return {name: rows[name] for name, _ in PROMPTS.values()}
 
-    def _write(self, model: Model, seed: int, first: Sequence[Written] | None) -> list[Written]:
+    def _write(self, model: Model, seed: int, first: Sequence[Generation] | None) -> list[Generation]:
         """The answers of the first turn, or, after those, of the second."""
         turn = 1 if first is None else 2
-        prompts = [
-            Prompt(
+        answers = [
+            Generation(
                 _prompt(model, question.turns[0])
                 if first is None
                 else _second_prompt(model, question.turns, first[place].text),
-                TEMPERATURES.get(question.category, 0.0),
-                derive_seed(seed, NAME, str(question.id), turn),
+                most=MAX_NEW_TOKENS,
+                temperature=TEMPERATURES.get(question.category, 0.0),
+                seed=derive_seed(seed, NAME, str(question.id), turn),
             )
             for place, question in enumerate(self._questions)
         ]
-        return [Written(one.text.strip(), one.cut) for one in write(model, prompts, MAX_NEW_TOKENS)]
+        generate(model, answers, seed)
+        for answer in answers:
+            answer.text = answer.text.strip()
+        return answers
 
-    def _judged(self, place: int, turn: int, answers: tuple[Written, Written]) -> Question:
+    def _judged(self, place: int, turn: int, answers: tuple[Generation, Generation]) -> Question:
         question = self._questions[place]
         name, _ = PROMPTS[question.kind, turn]
         fields = {"question": question.turns[0], "answer": answers[0].text}
@@ -216,7 +220,7 @@ class MtBench:
         return Question((system, {"role": "user", "content": text}))
 
     def _row(
-        self, model: Model, place: int, turn: int, answers: tuple[Written, Written], judgement: Answer | None
+        self, model: Model, place: int, turn: int, answers: tuple[Generation, Generation], judgement: Answer | None
     ) -> Row:
         question, written = self._questions[place], answers[turn - 1]
         rating = None if judgement is None else read_rating(judgement.text)

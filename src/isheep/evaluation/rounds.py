@@ -25,6 +25,8 @@ class Generation:
     until: list[str] = field(default_factory=list)
     temperature: float = 0.0
     top_p: float = 1.0
+    seed: int | None = None
+    """Of its first round; None: one that follows from its place."""
     tokens: tuple[int, ...] = ()
     text: str = ""
     over: bool = False
@@ -76,6 +78,7 @@ def _round(
 
 
 def _request(model: Model, index: int, generation: Generation, length: int, seed: int) -> Request:
+    place, written = derive_seed(seed, "evaluate", index, len(generation.tokens)), bool(generation.tokens)
     return Request(
         id=str(index),
         prompt=generation.prompt + generation.tokens,
@@ -83,5 +86,5 @@ def _request(model: Model, index: int, generation: Generation, length: int, seed
         stop_ids=model.encoder.stop_ids,
         temperature=generation.temperature,
         top_p=generation.top_p,
-        seed=derive_seed(seed, "evaluate", index, len(generation.tokens)),
+        seed=place if generation.seed is None or written else generation.seed,
     )
