@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -29,6 +28,7 @@ from isheep.engines.base import Request
 from isheep.engines.transformers import TransformersEngine
 from isheep.engines.vllm import CPU_VARIABLES
 from isheep.text import Encoder
+from tests import serving
 
 NAME = "served"
 MOST_LOGPROBS = 20
@@ -300,30 +300,12 @@ def serve(folder: Path, manners: Manners | None = None, port: int = 0) -> Iterat
     Yields:
         The server; it listens on `url`, which ends with `/v1`.
     """
-    served, loop, ready = Served(folder, manners or Manners()), asyncio.new_event_loop(), threading.Event()
-    stop = asyncio.Event()
-
-    async def live() -> None:
-        runner = web.AppRunner(served.application(), access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        served.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-        worker = asyncio.create_task(served.work())
-        ready.set()
-        await stop.wait()
-        worker.cancel()
-        await runner.cleanup()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(live(),), daemon=True)
-    thread.start()
-    if not ready.wait(60):
-        raise RuntimeError("the server did not start")
+    engine = Served(folder, manners or Manners())
     try:
-        yield served
+        with serving.served(engine.application, port, engine.work) as engine.url:
+            yield engine
     finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        served.close()
+        engine.close()
 
 
 @contextmanager

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
+
+from tests.serving import served
 
 NAME, KEY = "the-judge", "sk-a-secret-key"
 
@@ -70,26 +70,12 @@ def _error(status: int, message: str) -> web.Response:
 @contextmanager
 def judging(rule: Rule, key: str | None = None) -> Iterator[JudgeServer]:
     """Serves in a thread of its own; yields the server, which listens on `url`."""
-    server, loop, ready = JudgeServer(rule, key), asyncio.new_event_loop(), threading.Event()
-    stop = asyncio.Event()
+    server = JudgeServer(rule, key)
 
-    async def live() -> None:
-        application = web.Application(client_max_size=1 << 26)
-        application.router.add_post("/v1/chat/completions", server.answer)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-        ready.set()
-        await stop.wait()
-        await runner.cleanup()
+    def application() -> web.Application:
+        made = web.Application(client_max_size=1 << 26)
+        made.router.add_post("/v1/chat/completions", server.answer)
+        return made
 
-    thread = threading.Thread(target=loop.run_until_complete, args=(live(),), daemon=True)
-    thread.start()
-    if not ready.wait(60):
-        raise RuntimeError("the server did not start")
-    try:
+    with served(application) as server.url:
         yield server
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
