@@ -20,16 +20,19 @@ from workload import first_iteration
 
 from isheep.engines import Request
 from isheep.hub import model_folder
+from isheep.intervals import auroc
 from isheep.lamb.verify import Verdict, verdict
 from isheep.models import Model, Models
-from isheep.recipe import QUESTIONS, Question, Recipe, load_recipe, locate
+from isheep.recipe import Recipe, load_recipe, locate
+from isheep.recipe.settings import QUESTIONS, Question
 from isheep.records import Pair
 from isheep.seeds import load_seeds
-from isheep.stages.assess import load_prompt, pairs_to_assess, parse_score, prompt_files, read_distributions
+from isheep.stages.assess import load_prompt, prompt_files
 from isheep.stages.respond import respond
+from isheep.stages.scores import parse_score, read_distributions
 from isheep.stages.stream import parts
 from isheep.stages.synthesize import synthesize
-from isheep.statistics import auroc
+from isheep.store.joined import answered_pairs
 
 PACKAGES = ("isheep", "torch", "transformers")
 PEER_BATCH, PEER_TOKENS = 8, 64
@@ -64,7 +67,7 @@ def first_pairs(recipe: Recipe) -> tuple[list[Pair], list[Verdict]]:
         synthesize(iteration, [], load_seeds(locate(recipe.seeds.path)), recipe, models.base)
         respond(iteration, recipe, models.base)
         ends = {row.id: row.finish_reason for row in iteration.table("responses").rows()}
-        pairs = list(pairs_to_assess(iteration))
+        pairs = list(answered_pairs(iteration))
     return pairs, [verdict(pair.instruction, pair.input, pair.response, ends[pair.id]) for pair in pairs]
 
 

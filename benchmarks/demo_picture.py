@@ -10,9 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
-from isheep.run import Run
-from isheep.status import status
-from isheep.tables import status_table
+from isheep.cli.tables import status_table
+from isheep.store.run import Run
+from isheep.store.status import status
 
 
 def main(run: Path, picture: Path) -> None:

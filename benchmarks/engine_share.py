@@ -22,11 +22,11 @@ from workload import WatchedModels, first_iteration
 from isheep.errors import StageError
 from isheep.recipe import Recipe, load_recipe, locate
 from isheep.records import Instruction, Response
-from isheep.run import Iteration
 from isheep.seeds import load_seeds
 from isheep.stages.assess import assess
 from isheep.stages.respond import respond
 from isheep.stages.synthesize import synthesize
+from isheep.store.run import Iteration
 
 PACKAGES = ("isheep", "torch", "transformers")
 RECORDS, BATCH = 8, 4

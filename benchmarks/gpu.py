@@ -28,8 +28,8 @@ from isheep.engines.loading import load_model, pick_device
 from isheep.models import Models
 from isheep.recipe import Recipe, load_recipe
 from isheep.stages.stream import parts
-from isheep.stages.train import Example, training_order
-from isheep.stages.trainer import Training
+from isheep.training.examples import Example, training_order
+from isheep.training.trainer import Training
 
 PACKAGES = ("isheep", "peft", "torch", "transformers", "trl")
 AMOUNTS = {"tiny": (16, 4, 2), "0.5b": (512, 64, 30), "7b": (256, 64, 10)}

@@ -28,11 +28,11 @@ from side import REPEATS, Row, children_seconds, compared, measured, parser, sho
 
 from isheep import run as run_loop
 from isheep.engines.loading import load_model, pick_device
-from isheep.filters.novelty import Match, Novelty, Tokenizer
+from isheep.filters.novelty import Match, Novelty
+from isheep.filters.rouge import Tokenizer
 from isheep.hub import model_folder
 from isheep.models import Models
 from isheep.recipe import Recipe, load_recipe, locate
-from isheep.run import Run
 from isheep.seeds import load_seeds
 from isheep.stages import synthesize as synthesis
 from isheep.stages.assess import assess
@@ -40,6 +40,7 @@ from isheep.stages.respond import respond
 from isheep.stages.select import select
 from isheep.stages.train import train
 from isheep.stages.training_set import gather
+from isheep.store.run import Run
 
 PACKAGES = ("isheep", "rouge-score", "torch", "transformers")
 SETTINGS = ("iterations=1", "evaluate.benchmarks=[]")

@@ -18,12 +18,11 @@ from pathlib import Path
 import numpy as np
 from reproduction_findings import signed
 
+from isheep.intervals import Interval, paired_bootstrap, score
 from isheep.lamb.verify import examine
-from isheep.run import Run
 from isheep.stages.once import SWEEP
-from isheep.statistics import Interval, paired_bootstrap
-from isheep.status import status
-from isheep.tables import score
+from isheep.store.run import Run
+from isheep.store.status import status
 
 METRIC = "prompt_level_strict_acc"
 SELECT_ALL = "select.threshold=0"

@@ -22,7 +22,8 @@ from released_data import DATA, SETS, novel_texts
 from rouge_score.rouge_scorer import _score_lcs
 from side import REPEATS, Row, compared, cpu_seconds, measured, parser, show
 
-from isheep.filters.novelty import Novelty, PlainPool, rouge_tokens
+from isheep.filters.novelty import Novelty, PlainPool
+from isheep.filters.rouge import rouge_tokens
 
 LIMIT = 0.7
 POOL, CANDIDATES, PEER_CANDIDATES = 5_000, 1_000, 10

@@ -28,11 +28,11 @@ from side import REPEATS, compared, measured, parser, peer_python, show
 
 from isheep.models import Model, Models
 from isheep.recipe import Recipe, load_recipe, locate
-from isheep.run import Run
 from isheep.seeds import load_seeds
 from isheep.stages.assess import assess
 from isheep.stages.respond import respond
 from isheep.stages.synthesize import synthesize
+from isheep.store.run import Run
 
 HERE = Path(__file__).parent
 PEER = ("distilabel[openai]==1.5.3", "requests")

@@ -20,9 +20,11 @@ from typing import Any
 from isheep.filters import Drop
 from isheep.filters.novelty import Novelty
 from isheep.filters.rules import Rules, read_language
-from isheep.health import alarms, health, twins_within_share
-from isheep.openings import Openings
-from isheep.recipe import NoveltySettings, RuleSettings, locate
+from isheep.health import Standards, health, twins_within_share
+from isheep.health.alarms import alarms
+from isheep.health.openings import Openings
+from isheep.recipe import locate
+from isheep.recipe.settings import NoveltySettings, RuleSettings
 from isheep.records import Assessment, Instruction, Response, Selection
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "isheep_72b"
@@ -84,7 +86,7 @@ def run_health(kept: Kept) -> dict[str, Any]:
     """The health document of an iteration that kept this, without a threshold (all of it is over the authors')."""
     selections = [Selection(record.id, True) for record in kept.instructions]
     openings = Openings(read_language(locate(RuleSettings().language)))
-    return health(kept.instructions, kept.responses, kept.assessments, selections, [], None, openings=openings)
+    return health(kept.instructions, kept.responses, kept.assessments, selections, [], Standards(openings=openings))
 
 
 def measure(kept: Kept) -> dict[str, float | None]:

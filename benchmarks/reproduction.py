@@ -21,12 +21,12 @@ from reproduction_evidence import Evidence, Row
 from isheep.check import check
 from isheep.compare import Variant
 from isheep.errors import UserError
-from isheep.files import DONE
-from isheep.manifest import refuse_changed_inputs
 from isheep.recipe import Recipe, load_recipe
-from isheep.run import MANIFEST, RECIPE, Run, refuse_changed_recipe
 from isheep.stages.once import SWEEP
-from isheep.status import status
+from isheep.store.files import DONE
+from isheep.store.manifest import refuse_changed_inputs
+from isheep.store.run import MANIFEST, RECIPE, Run, refuse_changed_recipe
+from isheep.store.status import status
 
 THRESHOLDS = (-1, 0, 1, 2, 4, 6, 8, 9)
 """Those of the paper; the recipe's own comes between them."""

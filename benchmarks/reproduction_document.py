@@ -10,9 +10,8 @@ from importlib.metadata import version
 from reproduction_evidence import BENCHMARK, METRICS, OURS, Evidence, Place
 from reproduction_findings import findings, sentence, signed, threshold_rows, together, verdict
 
+from isheep.intervals import UNKNOWN, Interval, score, student
 from isheep.recipe import Recipe, load_recipe
-from isheep.statistics import Interval, student
-from isheep.tables import UNKNOWN, score
 
 HEAD = """\
 # Reproduction: the paper's tables and figures in miniature
@@ -27,7 +26,7 @@ come out the same way, not the paper's numbers. What stands for what:
 
 READING = """
 **How to read it.** Scores are means over all seeds and prompts, with a 95% interval for other seeds and other prompts
-(`isheep.statistics.mean_over_runs`; for other prompts alone where there is but one seed); n counts both. A difference
+(`isheep.intervals.mean_over_runs`; for other prompts alone where there is but one seed); n counts both. A difference
 is paired, seed by seed and prompt by prompt. lamb *agrees* with a finding if every difference that the finding claims
 lies above zero with its whole interval, *disagrees* if one of them lies below, and otherwise *cannot tell*. What is
 not about single iterations is decided by the last one. Where nothing else is said, a score is the strict one by prompt

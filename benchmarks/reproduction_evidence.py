@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from isheep.compare import Items, Metric, Variant, difference
-from isheep.inputs import NOTES
-from isheep.run import MANIFEST
-from isheep.statistics import Interval, mean_interval, mean_over_runs, paired_bootstrap, student
+from isheep.intervals import Interval, mean_interval, mean_over_runs, paired_bootstrap, student
+from isheep.store.plan import NOTES
+from isheep.store.run import MANIFEST
 
 BENCHMARK = "lamb"
 METRICS = {

@@ -8,7 +8,7 @@ from typing import Literal
 
 from reproduction_evidence import OURS, Evidence, Place, growth, slope
 
-from isheep.statistics import Interval
+from isheep.intervals import Interval
 
 Word = Literal["agrees", "disagrees", "cannot tell"]
 

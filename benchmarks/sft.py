@@ -28,13 +28,13 @@ from side import REPEATS, Row, compared, cpu_seconds, measured, parser, show
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from trl import SFTConfig, SFTTrainer
 
+from isheep.encoder import IGNORED, Encoder
 from isheep.engines.loading import load_model
 from isheep.lamb.world import OPERATIONS, sample_task
 from isheep.prompts import bare
 from isheep.recipe import Recipe, locate, parse_recipe
-from isheep.stages.train import Example, training_order
-from isheep.stages.trainer import Training
-from isheep.text import IGNORED, Encoder
+from isheep.training.examples import Example, training_order
+from isheep.training.trainer import Training
 
 PAIRS, HELD_OUT = 1_024, 128
 BATCH = 16

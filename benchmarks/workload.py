@@ -8,15 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
 from typing import Self
 
 from isheep.engines import Completion, Engine, Request
 from isheep.models import Models
 from isheep.recipe import Recipe, locate
-from isheep.run import Iteration, Run
 from isheep.seeds import load_seeds
 from isheep.stages.synthesize import synthesize
+from isheep.store.run import Iteration, Run
 
 Tokens = tuple[int, ...]
 
@@ -86,9 +85,7 @@ class Watched:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def _pulled(self, requests: Iterable[Request]) -> Iterator[Request]:

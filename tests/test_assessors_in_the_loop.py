@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from isheep.files import write_json
 from isheep.loop import run
 from isheep.recipe import load_recipe
-from isheep.run import Run
-from isheep.status import status
+from isheep.store.files import write_json
+from isheep.store.run import Run
+from isheep.store.status import status
 
 SMALL = (
     "iterations=1", "size=24", "train.steps=2", "train.warmup_steps=0", "engine.batch_size=16",

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from isheep.cli.side_by_side import comparison
 from isheep.compare import compare, difference
 from isheep.errors import UserError
+from isheep.intervals import mean_interval, mean_over_runs
 from isheep.recipe import Recipe, overridden, parse_recipe
 from isheep.records import Instruction, Selection
-from isheep.run import Run
-from isheep.side_by_side import comparison
 from isheep.stages.once import SWEEP
-from isheep.statistics import mean_interval, mean_over_runs
+from isheep.store.run import Run
 
 METRIC = "acc"
 

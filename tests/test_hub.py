@@ -18,14 +18,14 @@ import huggingface_hub.constants
 import pytest
 
 from isheep.check import check
+from isheep.encoder import Encoder
 from isheep.errors import IsheepError, StageError, UserError
 from isheep.hub import is_hub_id, known_folder, model_folder
-from isheep.manifest import model_hashes
 from isheep.measure import measure_models
 from isheep.recipe import load_recipe
-from isheep.run import Run
 from isheep.stages.train import train
-from isheep.text import Encoder
+from isheep.store.manifest import model_hashes
+from isheep.store.run import Run
 
 ID = "someone/some-model"
 COMMIT = "1" * 40

@@ -11,9 +11,9 @@ import pytest
 from isheep.loop import run
 from isheep.models import Models
 from isheep.recipe import Recipe, load_recipe, locate
-from isheep.run import Iteration, Run
 from isheep.seeds import load_seeds
 from isheep.stages.synthesize import synthesize
+from isheep.store.run import Iteration, Run
 
 SMALL = [
     "iterations=2", "size=24", "assess.level=none", "select.threshold=0", "select.cap=16",

@@ -10,10 +10,10 @@ from isheep.errors import UserError
 from isheep.evaluation.lm_eval_task import LmEvalTask
 from isheep.measure import measure_models
 from isheep.recipe import load_recipe
-from isheep.run import Run
 from isheep.stages import evaluate as stage
 from isheep.stages.evaluate import PROTOCOL, evaluate, refuse_another_protocol
-from isheep.status import status
+from isheep.store.run import Run
+from isheep.store.status import status
 
 OWN = ["evaluate.tasks=package:lamb/benchmark", "evaluate.benchmarks=[lamb]", "evaluate.limit=3"]
 

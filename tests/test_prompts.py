@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isheep.errors import UserError
-from isheep.prompts import Prompt, bare, list_tasks, next_task
+from isheep.prompts import Prompt, bare
+from isheep.prompts.tasks import list_tasks, next_task
 
 
 @pytest.fixture

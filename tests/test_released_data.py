@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from isheep.health import alarms, twins_within_share
+from isheep.health import twins_within_share
+from isheep.health.alarms import alarms
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data" / "isheep_72b"

@@ -14,12 +14,12 @@ import pytest
 
 from isheep.compare import Variant
 from isheep.errors import UserError
+from isheep.intervals import Interval, mean_interval
 from isheep.recipe import Recipe, load_recipe, settings_of
 from isheep.records import Selection
-from isheep.run import Run
 from isheep.stages.once import SWEEP
-from isheep.statistics import Interval, mean_interval
-from isheep.status import status
+from isheep.store.run import Run
+from isheep.store.status import status
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

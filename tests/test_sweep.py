@@ -10,7 +10,7 @@ import pytest
 
 from isheep.errors import UserError
 from isheep.recipe import dump_recipe
-from isheep.recipe_files import read_values
+from isheep.recipe.files import read_values
 from isheep.stages.once import SWEEP
 from isheep.sweep import NAME_LENGTH, _failed, _leaders_first, grid, sweep
 

@@ -3,7 +3,7 @@
 __version__ = "0.1.0"
 
 from isheep.recipe import Recipe
-from isheep.run import Run  # before the function of the same name takes the module's place
+from isheep.store.run import Run  # before the function of the same name takes the module's place
 
 from isheep.loop import run  # isort: skip
 

@@ -14,14 +14,13 @@ from typing import Any
 
 from isheep.errors import UserError
 from isheep.evaluation.lm_eval_task import metric_name
+from isheep.intervals import Interval, mean_over_runs, paired_bootstrap, score
 from isheep.recipe import settings_of
-from isheep.run import RECIPE, Iteration, Run
 from isheep.seeding import derive_seed
 from isheep.stages.evaluate import read_items
 from isheep.stages.once import SWEEP
-from isheep.statistics import Interval, mean_over_runs, paired_bootstrap
-from isheep.status import status
-from isheep.tables import score
+from isheep.store.run import RECIPE, Iteration, Run
+from isheep.store.status import status
 
 Items = dict[str, list[float]]
 """An item of a benchmark, named by what it asks, and its value (some metrics have several an item)."""

@@ -46,3 +46,8 @@ class Interrupted(IsheepError):
     """The user asked to stop; what is under way was drained and written."""
 
     exit_code = 130
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, in its first line; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

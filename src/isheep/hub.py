@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from isheep.checkpoint import read_checkpoint
-from isheep.errors import StageError, UserError
+from isheep.errors import StageError, UserError, first_line
 from isheep.recipe import PACKAGE_PREFIX, locate
-from isheep.refusals import nearest
+from isheep.recipe.refusals import nearest
 
 WANTED = [
     "*.safetensors",
@@ -104,8 +104,7 @@ def _fetch(path: str, key: str) -> Path:
         what = f"{missing} the hub, which may have a model of this id, cannot be reached."
         raise UserError(key, what, "Give a local folder, or connect (HF_HUB_OFFLINE has to be unset).") from None
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise StageError(f"{key}: the download of {path} from the hub broke off ({reason}).") from error
+        raise StageError(f"{key}: the download of {path} from the hub broke off ({first_line(error)}).") from error
 
 
 def _is_whole(folder: Path) -> bool:

@@ -14,28 +14,23 @@ from pathlib import Path
 from isheep import drain
 from isheep.check import check
 from isheep.errors import IsheepError
-from isheep.filters.rules import read_language
-from isheep.filters.threshold import score_limit
-from isheep.health import alarms, health
 from isheep.models import Models
-from isheep.openings import Openings
-from isheep.progress import CONSOLE
-from isheep.prompts import compared_text
+from isheep.progress import say
 from isheep.recipe import Recipe, locate
-from isheep.records import Instruction
-from isheep.run import Iteration, Run
 from isheep.seeds import load_seeds
 from isheep.stages.assess import assess
 from isheep.stages.decontaminate import decontaminate
 from isheep.stages.evaluate import evaluate
+from isheep.stages.examine import examine
 from isheep.stages.once import Once
 from isheep.stages.respond import respond
 from isheep.stages.select import select
 from isheep.stages.synthesize import synthesize
 from isheep.stages.train import train
 from isheep.stages.training_set import gather
-from isheep.status import status
 from isheep.stop import refuse_unmeasured, stop_after, summary
+from isheep.store.run import Run
+from isheep.store.status import status
 
 
 def run(
@@ -59,7 +54,7 @@ def run(
     """
     for finding in check(recipe, directory, accept_changes):
         if finding.warning:
-            CONSOLE.print(f"! {finding.what}: {finding.found}", markup=False, highlight=False, soft_wrap=True)
+            say(f"! {finding.what}: {finding.found}")
     with Run.create_or_resume(directory, recipe, accept_changes) as owned, drain.on_signals():
         owned.note_command(sys.argv)
         try:
@@ -104,6 +99,7 @@ def align(run: Run, after_iteration: Callable[[Run], object]) -> None:
             do(examine, iteration, earlier, recipe)
             do(gather, iteration, earlier, recipe)
             models.release()
+            # Not `model`: what is trained begins with the base again, but under the setting `one_last`.
             do(train, iteration, earlier, recipe, models.encoder)
             do(evaluate, iteration, recipe, models.out_of(iteration))
             iteration.close()
@@ -112,36 +108,3 @@ def align(run: Run, after_iteration: Callable[[Run], object]) -> None:
             if stop := stop_after(rows[: number + 1], recipe):
                 break
     run.finish(summary(rows, recipe, stop))
-
-
-def examine(iteration: Iteration, earlier: list[Iteration], recipe: Recipe) -> None:
-    """Writes what the iteration did to the data (health.json) and says aloud what looks wrong."""
-
-    def compared(record: Instruction) -> str:
-        return compared_text(record.instruction, record.input, recipe.novelty.compare)
-
-    if iteration.read_json("health.json") is None:
-        figures = health(
-            iteration.table("instructions").rows(),
-            iteration.table("responses").rows(),
-            iteration.table("assessments").rows(),
-            iteration.table("selection").rows(),
-            [compared(record) for past in earlier for record in kept_instructions(past)],
-            score_limit(recipe.select),
-            compared,
-            recipe.health.twin,
-            recipe.assess.questions,
-            Openings(read_language(locate(recipe.rules.language))),
-            recipe.novelty.tokenizer,
-        )
-        past_figures = [past.read_json("health.json") for past in earlier]
-        figures["alarms"] = alarms([*(past for past in past_figures if past), figures])
-        iteration.write_json("health.json", figures)
-    for name, alarm in (iteration.read_json("health.json") or {})["alarms"].items():
-        CONSOLE.print(f"! iteration {iteration.number}, {name}: {alarm}", markup=False, highlight=False, soft_wrap=True)
-
-
-def kept_instructions(iteration: Iteration) -> list[Instruction]:
-    """The instructions whose pairs the iteration's model was trained on."""
-    kept = {row.id for row in iteration.table("selection").rows() if row.kept}
-    return [record for record in iteration.table("instructions").rows() if record.id in kept]

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from isheep.encoder import Encoder
 from isheep.errors import UserError
 from isheep.evaluation.base import Scores
 from isheep.evaluation.lm_eval_task import LmEvalTask
-from isheep.evaluation.rooms import open_benchmark, prepared
-from isheep.files import cache_folder, fingerprint, write_json
+from isheep.evaluation.registry import open_benchmark, prepared
 from isheep.hub import is_hub_id, model_folder
 from isheep.models import Model, Models
 from isheep.recipe import Recipe, overridden, parse_recipe
-from isheep.run import RECIPE, Run
-from isheep.status import status
+from isheep.store.files import cache_folder, fingerprint, write_json
+from isheep.store.run import RECIPE, Run
+from isheep.store.status import status
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -78,7 +79,8 @@ def measure_models(
     names = list(benchmarks or recipe.evaluate.benchmarks)
     if not names:
         raise UserError("--benchmarks", "none is named.", "Give some, as in `--benchmarks arc_easy,piqa`.")
-    with Models(recipe) as models:
+    bare = all(number == 0 for number, _ in weights.values())
+    with Models(recipe, _encoder_of_base(recipe) if bare else None) as models:
         asked = {name: Model(models, number, folder) for name, (number, folder) in weights.items()}
         return _measured(names, recipe, asked)
 
@@ -146,6 +148,15 @@ def _of_run(
             raise UserError(str(directory), what, "Give --iterations of those.")
     weights = {number: run.iteration(number).weights_path if number else None for number in wanted}
     return overridden(run.recipe, settings), {f"iteration-{n}": (n, folder) for n, folder in weights.items()}
+
+
+def _encoder_of_base(recipe: Recipe) -> Encoder:
+    """A base is asked in bare text, so that a template which its tokenizer has no tokens for is no hindrance."""
+    folder = model_folder(recipe.model.path)
+    try:
+        return Encoder.load(folder, recipe.model.template)
+    except UserError:
+        return Encoder.load(folder, None)
 
 
 def _recipe_for(model: str, settings: Sequence[str]) -> Recipe:

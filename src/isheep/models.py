@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
+from isheep.encoder import Encoder
 from isheep.engines import Engine, open_engine
 from isheep.hub import model_folder
 from isheep.prompts import bare, whole
 from isheep.recipe import Recipe
-from isheep.run import Iteration
-from isheep.text import Encoder
+from isheep.store.run import Iteration
 
 
 class Models:
@@ -75,9 +74,7 @@ class Models:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.release()
 
 

@@ -11,12 +11,20 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from isheep.terminal import printable
+
 CONSOLE = Console(stderr=True)
 """The one console for everything that is no result, so that a log line and a bar do not write into each other."""
 
 LINE_EVERY_S = 15.0
 
 Advance = Callable[[int], None]
+
+
+def say(message: str) -> None:
+    """Prints a message of one line or several, none of which a terminal acts upon or breaks."""
+    lines = "\n".join(printable(line) for line in message.split("\n"))
+    CONSOLE.print(lines, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

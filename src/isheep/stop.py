@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from isheep.errors import UserError
-from isheep.recipe import Recipe, StopSettings
-from isheep.refusals import nearest
-from isheep.status import best_iteration, watched_metric
-from isheep.tables import score
+from isheep.intervals import score
+from isheep.recipe import Recipe
+from isheep.recipe.refusals import nearest
+from isheep.recipe.settings import StopSettings
+from isheep.store.status import best_iteration, watched_metric
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,21 +22,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from isheep.check import check
 from isheep.errors import Interrupted, IsheepError, StageError, UserError
-from isheep.files import DONE, read_json, write_atomic, write_json
-from isheep.inputs import settings_read
-from isheep.lock import InUse, is_held
 from isheep.loop import run
-from isheep.progress import CONSOLE
+from isheep.progress import say
 from isheep.recipe import Recipe, dump_recipe, load_recipe
-from isheep.recipe_files import read_values
-from isheep.run import LOCK, MANIFEST, RECIPE, Run, refuse_changed_recipe
+from isheep.recipe.files import read_values
 from isheep.stages.once import SWEEP
+from isheep.store.files import DONE, now, read_json, write_atomic, write_json
+from isheep.store.lock import InUse, is_held
+from isheep.store.plan import settings_read
+from isheep.store.run import LOCK, MANIFEST, RECIPE, Run, refuse_changed_recipe
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +141,7 @@ def _prepare(directory: Path, cells: Sequence[Cell], command: dict[str, Any]) ->
     names = [cell.name for cell in cells]
     before = (read_json(directory / SWEEP, writable=True) or {}).get("runs", [])
     known = [*before, *(name for name in names if name not in before)]
-    write_json(directory / SWEEP, {"runs": known, "command": {**command, "started": _now(), "runs": names}})
+    write_json(directory / SWEEP, {"runs": known, "command": {**command, "started": now(), "runs": names}})
     for cell in cells:
         if not (directory / cell.name / RECIPE).is_file():
             write_atomic(directory / cell.name / RECIPE, dump_recipe(cell.recipe).encode())
@@ -165,7 +164,7 @@ def _work(directory: Path, cells: Sequence[Cell], after_iteration: AfterIteratio
         if cell is None:
             time.sleep(PATIENCE_S)
             continue
-        CONSOLE.print(f"Run {cell.name}", markup=False, highlight=False, soft_wrap=True)
+        say(f"Run {cell.name}")
         try:
             run(cell.recipe, directory / cell.name, after_iteration)
         except Interrupted:
@@ -289,7 +288,3 @@ def _safe(value: Any) -> str:
 
 def _digest(values: Sequence[Any]) -> str:
     return hashlib.blake2b(json.dumps(list(values)).encode(), digest_size=4).hexdigest()
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

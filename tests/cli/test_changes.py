@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from isheep.changes import FOLDER
-from isheep.inputs import NOTES, STAGES
 from isheep.recipe import Recipe, overridden
-from isheep.run import Run
+from isheep.store.changes import FOLDER
+from isheep.store.plan import NOTES, STAGES
+from isheep.store.run import Run
 from tests.cli.conftest import SMALL, Finished, isheep
 
 Copied = Callable[[], Path]

@@ -13,7 +13,7 @@ import pytest
 
 from isheep.lamb.benchmark import FILE
 from isheep.prompts import bare
-from isheep.run import Run
+from isheep.store.run import Run
 from tests.cli.conftest import ISHEEP, SMALL, Finished, isheep, quiet
 
 

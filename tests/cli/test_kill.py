@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from isheep.run import Run
+from isheep.store.run import Run
 from tests.cli.conftest import ISHEEP, SMALL, Finished, quiet
 
 Stage = tuple[int, str]

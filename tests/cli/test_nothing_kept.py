@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from isheep.run import Run
+from isheep.store.run import Run
 from tests.cli.conftest import isheep
 
 SMALL = (
@@ -23,6 +23,9 @@ def test_nothing_kept_then_filters_that_keep_some(tmp_path: Path) -> None:
     assert "--accept-changes" in stopped.stderr
     assert "The same command goes on from here." not in stopped.stderr
     iteration = directory / "iteration-01"
+    assert "! iteration 1, nothing_kept: nothing was kept" in stopped.stderr
+    assert "nothing_kept" in json.loads((iteration / "health.json").read_text(encoding="utf-8"))["alarms"]
+    assert "nothing_kept" in isheep("status", directory).stdout
     before = {file.name: file.stat().st_mtime_ns for file in (iteration / "assessments").iterdir()}
 
     refused = isheep(*SMALL, *MANY, "--dir", directory)

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from isheep.inputs import NOTES, STAGES
-from isheep.lock import is_held
-from isheep.run import Run
+from isheep.store.lock import is_held
+from isheep.store.plan import NOTES, STAGES
+from isheep.store.run import Run
 from tests.cli.conftest import ISHEEP, isheep, quiet
 from tests.cli.test_kill import everything
 

@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from isheep.run import Run
+from isheep.store.run import Run
 from tests.cli.conftest import ISHEEP, SMALL, isheep, quiet
 from tests.engines.test_contract import needs_vllm
 

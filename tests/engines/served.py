@@ -24,10 +24,10 @@ from urllib.request import urlopen
 
 from aiohttp import web
 
+from isheep.encoder import Encoder
 from isheep.engines.base import Request
 from isheep.engines.transformers import TransformersEngine
 from isheep.engines.vllm import CPU_VARIABLES
-from isheep.text import Encoder
 from tests import serving
 
 NAME = "served"

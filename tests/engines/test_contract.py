@@ -16,11 +16,11 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from isheep.encoder import Encoder
 from isheep.engines import Completion, Engine, Request, open_engine
 from isheep.engines.openai import OpenAIEngine
 from isheep.errors import UserError
 from isheep.recipe import Recipe, load_recipe, locate
-from isheep.text import Encoder
 from tests.engines.served import serve, serve_with_vllm
 
 LAMB = locate("package:lamb/model")

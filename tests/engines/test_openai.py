@@ -17,14 +17,15 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from isheep import drain
+from isheep.encoder import Encoder
 from isheep.engines import http, open_engine
 from isheep.engines.base import Completion, NoLogProbabilities, Request
 from isheep.engines.openai import OpenAIEngine
 from isheep.engines.transformers import TransformersEngine
 from isheep.errors import Interrupted, IsheepError, StageError, UserError
-from isheep.recipe import ServerSettings, parse_recipe
-from isheep.run import Run
-from isheep.text import Encoder
+from isheep.recipe import parse_recipe
+from isheep.recipe.settings import ServerSettings
+from isheep.store.run import Run
 from tests.cli.conftest import ISHEEP, SMALL, quiet
 from tests.engines.served import NAME, Fault, Manners, Served, serve
 

@@ -20,12 +20,12 @@ from transformers import (
     MistralForCausalLM,
 )
 
+from isheep.encoder import Encoder
 from isheep.engines import open_engine, transformers
 from isheep.engines.base import Completion, Request
 from isheep.engines.transformers import TransformersEngine
 from isheep.errors import UserError
 from isheep.recipe import parse_recipe
-from isheep.text import Encoder
 
 PAD = 3
 HEAD = tuple(range(10, 40))

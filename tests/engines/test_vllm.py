@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from isheep.encoder import Encoder
 from isheep.engines import Request, open_engine
 from isheep.engines.vllm import VllmEngine
 from isheep.errors import StageError, UserError
 from isheep.recipe import Recipe, load_recipe
-from isheep.text import Encoder
 from tests.cli.conftest import isheep
 from tests.engines.test_contract import LAMB, needs_vllm
 

@@ -14,7 +14,8 @@ from isheep.evaluation.harness import Harness
 from isheep.evaluation.lm_eval_task import LmEvalTask
 from isheep.evaluation.tasks import Benchmarks, quiet
 from isheep.models import Model, Models
-from isheep.recipe import EvaluateSettings, load_recipe
+from isheep.recipe import load_recipe
+from isheep.recipe.settings import EvaluateSettings
 from tests.evaluation.data import BENCHMARK_DATA, LAMB, SHARED, needs_data
 
 ITEMS, TOKENS = 200, 48

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from isheep.errors import StageError, UserError
-from isheep.evaluation import alpaca, rooms
+from isheep.evaluation import alpaca
 from isheep.evaluation.alpaca import RANKING, WEIGHTED, AlpacaEval
 from isheep.evaluation.alpaca_child import hidden, shown
 from isheep.evaluation.base import Measured
@@ -23,6 +23,7 @@ from isheep.evaluation.rounds import Generation, generate
 from isheep.models import Models
 from isheep.recipe import Recipe, load_recipe
 from tests.evaluation.judged import KEY, NAME, JudgeServer, Reply, judging
+from tests.evaluation.measured import measure_all
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv-alpaca" / "bin" / "python"
@@ -105,7 +106,7 @@ def rank(number: int, payload: dict[str, Any]) -> Reply:
 
 
 def measure(recipe: Recipe, models: Models) -> Measured:
-    return rooms.measure(["alpaca_eval"], recipe, models.base)
+    return measure_all(["alpaca_eval"], recipe, models.base)
 
 
 @needs_alpaca_eval

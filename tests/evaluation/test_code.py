@@ -20,12 +20,12 @@ import pytest
 from isheep.errors import UserError
 from isheep.evaluation.code import ENDS, FAULTS, CodeBenchmark, solution_of
 from isheep.evaluation.grading import Grader, Verdict
-from isheep.evaluation.rooms import CODE, open_benchmark
+from isheep.evaluation.registry import CODE, open_benchmark
 from isheep.evaluation.sandbox import refuse_without
 from isheep.models import Model, Models
 from isheep.recipe import Recipe, load_recipe
-from isheep.run import Run
 from isheep.stages.evaluate import evaluate, read_items
+from isheep.store.run import Run
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data" / "benchmarks"

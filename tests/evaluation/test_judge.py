@@ -18,9 +18,9 @@ import pytest
 from isheep.errors import StageError, UserError
 from isheep.evaluation.judge import Answer, Judge, LocalJudge, Question, open_judge
 from isheep.evaluation.judge_cache import FILE, JudgeCache, content_key
-from isheep.files import cache_folder
 from isheep.models import Models
 from isheep.recipe import Recipe, load_recipe
+from isheep.store.files import cache_folder
 from tests.evaluation.judged import KEY, NAME, JudgeServer, Reply, judging
 
 LAMB = "package:lamb/model"

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from isheep.errors import StageError, UserError
-from isheep.evaluation import rooms
 from isheep.evaluation.base import Row
 from isheep.evaluation.mt_bench import CATEGORIES, MtBench, read_rating
 from isheep.models import Model, Models
 from isheep.recipe import Recipe, load_recipe
-from isheep.run import Run
 from isheep.stages.evaluate import evaluate
+from isheep.store.run import Run
 from tests.evaluation.judged import NAME, JudgeServer, Reply, judging
+from tests.evaluation.measured import measure_all
 
 FASTCHAT = Path(__file__).parents[3] / "shared" / "data" / "mt_bench"
 
@@ -97,7 +97,7 @@ def by_place(rows: list[Row]) -> dict[tuple[int, int], Row]:
 
 def test_ratings_by_hand(models: Models, data: Path) -> None:
     with judging(rate) as server:
-        measured = rooms.measure(["mt_bench"], recipe_of(data, *judged_by(server)), models.base)
+        measured = measure_all(["mt_bench"], recipe_of(data, *judged_by(server)), models.base)
     scores = measured.scores["mt_bench"]
     assert {name: (found["value"], found["n"]) for name, found in scores.items()} == {
         "rating": (pytest.approx((6 + 8 + 3 + 7.5) / 4), 4),
@@ -119,7 +119,7 @@ def test_ratings_by_hand(models: Models, data: Path) -> None:
 
 def test_the_judge_sees_both_turns_and_the_references_and_no_field_is_filled_twice(models: Models, data: Path) -> None:
     with judging(rate) as server:
-        measured = rooms.measure(["mt_bench"], recipe_of(data, *judged_by(server)), models.base)
+        measured = measure_all(["mt_bench"], recipe_of(data, *judged_by(server)), models.base)
     answers = {place: row["responses"][0] for place, row in by_place(measured.items["mt_bench"]).items()}
     seen = {payload["messages"][-1]["content"]: payload for payload in server.requests}
     assert set(seen) == {
@@ -139,7 +139,7 @@ def test_the_base_goes_on_with_plain_text_and_a_trained_model_with_turns(models:
     with judging(rate) as server:
         recipe = recipe_of(data, *judged_by(server))
         for model in (models.base, Model(models, 1, None)):
-            rows = by_place(rooms.measure(["mt_bench"], recipe, model).items["mt_bench"])
+            rows = by_place(measure_all(["mt_bench"], recipe, model).items["mt_bench"])
             first = rows[111, 1]["responses"][0]
             if model.number:
                 turns = [("user", "Add 2 and 3."), ("assistant", first), ("user", "Add 1.")]
@@ -152,9 +152,9 @@ def test_the_base_goes_on_with_plain_text_and_a_trained_model_with_turns(models:
 def test_a_repeated_evaluation_pays_nothing(models: Models, data: Path) -> None:
     with judging(rate) as server:
         recipe = recipe_of(data, *judged_by(server))
-        first = rooms.measure(["mt_bench"], recipe, models.base)
+        first = measure_all(["mt_bench"], recipe, models.base)
         assert len(server.requests) == 6
-        assert rooms.measure(["mt_bench"], recipe, models.base) == first
+        assert measure_all(["mt_bench"], recipe, models.base) == first
         assert len(server.requests) == 6
 
 
@@ -187,7 +187,7 @@ def test_the_stage_writes_scores_and_items_and_a_resumed_one_pays_the_rest(
 
 def test_lamb_as_its_own_judge_gives_no_rating_and_that_counts_apart(models: Models, data: Path) -> None:
     recipe = recipe_of(data, "evaluate.judge.model=package:lamb/model", "evaluate.judge.max_new_tokens=20")
-    scores = rooms.measure(["mt_bench"], recipe, models.base).scores["mt_bench"]
+    scores = measure_all(["mt_bench"], recipe, models.base).scores["mt_bench"]
     assert scores["rating"] == {"value": None, "low": None, "high": None, "n": 0}
     assert (scores["unparsed"]["value"], scores["unparsed"]["n"]) == (1, 6)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from isheep.evaluation.lm_eval_task import LmEvalTask
 from isheep.filters.contamination import Contamination, rows_of, without_frame, words
-from isheep.recipe import EvaluateSettings
+from isheep.recipe.settings import EvaluateSettings
 from isheep.records import Pair
 from tests.evaluation.data import SHARED, needs_data
 

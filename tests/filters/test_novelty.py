@@ -14,7 +14,8 @@ from rouge_score.tokenizers import DefaultTokenizer
 
 from isheep.filters import Drop, novelty
 from isheep.filters.compiled import CompiledPool
-from isheep.filters.novelty import Match, Novelty, PlainPool, Pool, rouge_tokens, word_tokens
+from isheep.filters.novelty import Match, Novelty, PlainPool, Pool
+from isheep.filters.rouge import rouge_tokens, word_tokens
 
 LIMIT = 0.7
 KINDS: list[type[Pool]] = [PlainPool, CompiledPool]

@@ -8,7 +8,7 @@ import pytest
 
 from isheep.filters import Drop, together
 from isheep.filters.threshold import lower, score_limit, threshold, unparsed
-from isheep.recipe import QUESTIONS, SelectSettings
+from isheep.recipe.settings import QUESTIONS, SelectSettings
 from isheep.records import Assessment
 
 

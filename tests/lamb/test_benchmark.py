@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from isheep.evaluation.harness import Answer
-from isheep.evaluation.rooms import measure
 from isheep.lamb.benchmark import FILE, draw
 from isheep.lamb.benchmark.checks import check_loose, check_strict, over_instructions, process_results
 from isheep.lamb.tokenizer import build_tokenizer
@@ -25,6 +24,7 @@ from isheep.models import Models
 from isheep.prompts import bare
 from isheep.recipe import locate, parse_recipe
 from isheep.seeds import load_seeds
+from tests.evaluation.measured import measure_all
 
 ITEMS: list[dict[str, Any]] = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
 
@@ -201,7 +201,7 @@ def test_a_model_is_measured_from_any_folder(tmp_path: Path, monkeypatch: pytest
     model = {"path": str(tmp_path), "dtype": "float32"}
     recipe = parse_recipe({"model": model, "evaluate": {"tasks": "package:lamb/benchmark", "limit": 30}}, "test")
     with Models(recipe) as models:
-        measured, again = (measure(["lamb"], recipe, models.base) for _ in range(2))
+        measured, again = (measure_all(["lamb"], recipe, models.base) for _ in range(2))
     scores, items = measured.scores, measured.items
     assert again.scores == scores
     assert [row["doc"] for row in items["lamb"]] == ITEMS[:30]

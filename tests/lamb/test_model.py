@@ -8,16 +8,17 @@ from collections.abc import Iterator
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from isheep.encoder import Encoder
 from isheep.engines import Request
+from isheep.intervals import auroc
 from isheep.lamb.mistakes import junk, plausible_wrong
 from isheep.lamb.tokenizer import build_tokenizer
 from isheep.lamb.world import OPERATIONS, sample_task
 from isheep.models import Model, Models
 from isheep.prompts import Prompt, bare
 from isheep.recipe import load_recipe, locate
-from isheep.stages.assess import FIELDS, read_distributions
-from isheep.statistics import auroc
-from isheep.text import Encoder
+from isheep.stages.assess import FIELDS
+from isheep.stages.scores import read_distributions
 
 FOLDER = locate("package:lamb/model")
 SENTENCE = "Write the word cat in capitals. Say sure first.\nsure CAT\n10||Right."

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from isheep.joined import Joined
 from isheep.records import Assessment, Instruction
 from isheep.report.charts import histograms, score_charts, ticks
+from isheep.store.joined import Joined
 
 
 def document(*rows: dict[str, Any]) -> dict[str, Any]:

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from isheep.joined import Joined
 from isheep.recipe import Recipe, dump_recipe, parse_recipe
 from isheep.records import Assessment, Instruction, Response, Selection
 from isheep.report import write_report
 from isheep.report.samples import sample
 from isheep.report.sections import inputs
-from isheep.run import Run
 from isheep.seeding import derive_seed
-from isheep.status import status
+from isheep.store.joined import Joined
+from isheep.store.run import Run
+from isheep.store.status import status
 
 HOSTILE = (
     '<script>alert(1)</script></textarea></title></style></svg></pre>--><!-- "><img src=x onerror=alert(1)> '

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from isheep.joined import Joined
 from isheep.records import Assessment, Instruction, Response, Selection
 from isheep.report.samples import sample
+from isheep.store.joined import Joined
 
 MADE = Instruction("a", 1, 0, "Say it.", "", [], 0, "p")
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from isheep.report.verdict import Verdict, verdict
-from isheep.status import best_iteration
+from isheep.store.status import best_iteration
 
 Value = tuple[float, float | None, float | None] | None
 

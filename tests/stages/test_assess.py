@@ -20,23 +20,16 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from isheep.engines import Request
 from isheep.errors import UserError
-from isheep.files import write_json
 from isheep.models import Model, Models
 from isheep.prompts import Prompt
-from isheep.recipe import AssessSettings, Recipe, locate, parse_recipe
+from isheep.recipe import Recipe, locate, parse_recipe
+from isheep.recipe.settings import AssessSettings
 from isheep.records import Assessment, Instruction, Response
-from isheep.run import Iteration, Run
 from isheep.seeding import derive_seed
-from isheep.stages.assess import (
-    FIELDS,
-    SCORES,
-    TOO_LONG,
-    _expected,
-    assess,
-    load_prompt,
-    parse_score,
-    prompt_files,
-)
+from isheep.stages.assess import FIELDS, assess, load_prompt, prompt_files
+from isheep.stages.scores import SCORES, TOO_LONG, _expected, parse_score
+from isheep.store.files import write_json
+from isheep.store.run import Iteration, Run
 from tests.engines.served import Manners, serve
 
 BuildTokenizer = Callable[..., Any]

@@ -9,9 +9,9 @@ import pytest
 from isheep.models import Models
 from isheep.recipe import Recipe, load_recipe
 from isheep.records import Assessment, Instruction, Response
-from isheep.run import Run
 from isheep.stages.decontaminate import contaminated, decontaminate
 from isheep.stages.select import select
+from isheep.store.run import Run
 
 OWN = ("evaluate.tasks=package:lamb/benchmark", "evaluate.benchmarks=[lamb]")
 TEXTS = [("Say the last word of this list: owl, bee.", "bee"), ("Name a bird.", "owl")]
@@ -41,7 +41,7 @@ def first_iteration(directory: Path, recipe: Recipe, held: str) -> Run:
 
 @pytest.fixture(scope="module")
 def question() -> str:
-    from isheep.evaluation.rooms import open_benchmark
+    from isheep.evaluation.registry import open_benchmark
 
     return open_benchmark("lamb", recipe_for()).texts()[5]
 

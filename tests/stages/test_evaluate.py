@@ -15,14 +15,15 @@ import numpy as np
 import pytest
 
 from isheep.errors import UserError
-from isheep.evaluation import rooms
 from isheep.evaluation.base import Items, Scores
+from isheep.intervals import mean_interval, wilson
 from isheep.models import Model, Models
-from isheep.recipe import EvaluateSettings, Recipe, load_recipe, parse_recipe
-from isheep.run import Run
+from isheep.recipe import Recipe, load_recipe, parse_recipe
+from isheep.recipe.settings import EvaluateSettings
 from isheep.seeding import derive_seed
 from isheep.stages.evaluate import evaluate
-from isheep.statistics import mean_interval, wilson
+from isheep.store.run import Run
+from tests.evaluation.measured import measure_all
 
 CHOICES = [
     {"question": f"Which of them is thing {number}?", "options": ["he", "all of it", "none"], "right": number % 3}
@@ -38,7 +39,7 @@ def measure(model: Model, names: list[str], folder: Path, limit: int | None, see
     evaluation = {"benchmarks": names, "tasks": str(folder), "limit": limit}
     recipe = load_recipe("lamb").model_copy(update={"seed": seed})
     settings = EvaluateSettings.model_validate(evaluation)
-    measured = rooms.measure(names, recipe.model_copy(update={"evaluate": settings}), model)
+    measured = measure_all(names, recipe.model_copy(update={"evaluate": settings}), model)
     return measured.scores, measured.items
 
 

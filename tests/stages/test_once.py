@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 
 from isheep.errors import UserError
-from isheep.inputs import NOTES, outputs
 from isheep.recipe import Recipe, overridden, parse_recipe
 from isheep.records import Instruction, Response, Selection
-from isheep.run import Run
 from isheep.stages.once import LOCKS, SWEEP, Once
 from isheep.stages.synthesize import synthesize
 from isheep.stages.training_set import gather
+from isheep.store.plan import NOTES, outputs
+from isheep.store.run import Run
 
 FILE = "training-set.jsonl"
 
@@ -190,7 +190,7 @@ def test_who_comes_second_waits_and_then_links(sweep: Path, recipe: Recipe) -> N
 HOLDER = """
 import sys
 from pathlib import Path
-from isheep.lock import Lock
+from isheep.store.lock import Lock
 lock = Lock(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()

@@ -13,10 +13,10 @@ from isheep.models import Model, Models
 from isheep.prompts import bare
 from isheep.recipe import Recipe, parse_recipe
 from isheep.records import Assessment, Instruction, Pair, Response, Selection
-from isheep.run import Iteration, Run
-from isheep.stages.assess import pairs_to_assess
 from isheep.stages.respond import respond
 from isheep.stages.training_set import gather
+from isheep.store.joined import answered_pairs
+from isheep.store.run import Iteration, Run
 
 TASKS = [("Name a hill.", ""), ("Spell the word.", "shell"), ("Tell who fell {{task}}.", "")]
 PRINCIPLES = "# Header.\n---\nBe brief and honest.\n\n{{task}}\n"
@@ -78,7 +78,7 @@ def test_principles_are_in_no_pair_that_is_assessed_or_trained_on(run: Run, tiny
     rows = asked(iteration, recipe, 1, TASKS)
     kept = [row.id for row in rows if row.dropped_by is None]
     assert kept
-    assert list(pairs_to_assess(iteration)) == [
+    assert list(answered_pairs(iteration)) == [
         Pair(row.id, *TASKS[int(row.id)], row.response) for row in rows if row.id in kept
     ]
     iteration.table("assessments").append([Assessment(id_, 9.0, 9.0, None, None, "base") for id_ in kept])

@@ -13,10 +13,10 @@ from isheep.engines import Completion
 from isheep.models import Models
 from isheep.recipe import Recipe, locate, parse_recipe
 from isheep.records import Instruction, SeedTask
-from isheep.run import Run
 from isheep.stages.respond import respond
 from isheep.stages.shots import gather_shots
 from isheep.stages.synthesize import _Writer
+from isheep.store.run import Run
 
 SEEDS = [SeedTask("seed", "Sell the shell to her.", "", "Sold.", False)]
 WRITTEN = (

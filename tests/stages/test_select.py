@@ -20,9 +20,10 @@ from isheep.filters.perplexity import FIELDS
 from isheep.models import Model, Models
 from isheep.recipe import Recipe, parse_recipe
 from isheep.records import Assessment, Instruction, Pair, Response, Selection
-from isheep.run import Iteration, Run
 from isheep.stages.figures import perplexities
-from isheep.stages.select import choose, nothing_kept, select
+from isheep.stages.select import choose, select
+from isheep.stages.training_set import gather, nothing_kept
+from isheep.store.run import Iteration, Run
 
 WORDS = "hill hell shell owl ant sea lake bell wall hall well yell fell cell tell sell".split()
 PAIRS = [
@@ -341,13 +342,15 @@ def test_filters_that_keep_nothing_stop_with_the_reasons_counted(filled: Filled,
     iteration, made = filled(1), recipe(tiny_model, threshold=9.5)
     with Models(made) as models:
         for _ in range(2):
+            select(iteration, made, models.base)
             with pytest.raises(NothingKept) as caught:
-                select(iteration, made, models.base)
+                gather(iteration, [], made)
+            assert not iteration.training_set_path.exists()
             assert caught.value.exit_code == 3
             assert str(caught.value) == (
                 "iteration 1 kept nothing to train on (threshold 47). Choose `select.threshold` between the modes of "
-                "the scores (`isheep status` shows them), and give the command the changed setting with "
-                "--accept-changes to go on, or another --dir to start anew."
+                "the scores, and give the command the changed setting with --accept-changes "
+                " to go on, or another --dir to start anew."
             )
 
 

@@ -16,8 +16,8 @@ from isheep.errors import Interrupted
 from isheep.models import Models
 from isheep.recipe import Recipe, parse_recipe
 from isheep.records import Assessment, Instruction, Response, SeedTask, Selection
-from isheep.run import Iteration, Run
 from isheep.stages.shots import Pool, Shot, gather_shots
+from isheep.store.run import Iteration, Run
 
 SEEDS = [
     SeedTask(f"seed-{number}", f"Name {word}.", "he he" * (number % 3), "Owl", False)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isheep.prompts import list_tasks, next_task
-from isheep.stages.synthesize import parse_tasks
+from isheep.prompts.tasks import list_tasks, next_task, parse_tasks
 
 
 def test_the_list_that_is_shown_reads_back() -> None:

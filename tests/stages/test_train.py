@@ -18,14 +18,15 @@ import torch
 from safetensors.torch import load_file
 
 from isheep import drain
+from isheep.encoder import IGNORED, Encoder
 from isheep.engines import Request
 from isheep.engines.transformers import TransformersEngine
 from isheep.errors import Interrupted, StageError, UserError
 from isheep.recipe import Recipe, parse_recipe
-from isheep.run import Iteration, Run
-from isheep.stages.train import Example, read_examples, split, train, training_order
-from isheep.stages.trainer import WHOLE, Training
-from isheep.text import IGNORED, Encoder
+from isheep.stages.train import train
+from isheep.store.run import Iteration, Run
+from isheep.training.examples import Example, read_examples, split, training_order
+from isheep.training.trainer import WHOLE, Training
 
 ROWS: list[dict[str, Any]] = [
     {

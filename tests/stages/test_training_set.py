@@ -11,8 +11,8 @@ import pytest
 
 from isheep.recipe import Recipe, parse_recipe
 from isheep.records import Assessment, Instruction, Response, Selection
-from isheep.run import Iteration, Run
 from isheep.stages.training_set import gather
+from isheep.store.run import Iteration, Run
 
 
 def make(model: Path, setting: str) -> Recipe:

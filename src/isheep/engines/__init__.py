@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from isheep.encoder import Encoder
 from isheep.engines.base import Completion, Engine, NoLogProbabilities, Request
 from isheep.hub import model_folder
-from isheep.recipe import EngineSettings, Recipe
-from isheep.text import Encoder
+from isheep.recipe import Recipe
+from isheep.recipe.settings import EngineSettings
 
 
 def part_size(settings: EngineSettings) -> int:

@@ -22,7 +22,7 @@ import aiohttp
 
 from isheep import drain
 from isheep.errors import Interrupted, StageError, UserError
-from isheep.recipe import ServerSettings
+from isheep.recipe.settings import ServerSettings
 from isheep.terminal import printable
 
 T = TypeVar("T")

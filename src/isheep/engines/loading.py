@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.utils import logging as transformers_logging
 
-from isheep.errors import UserError
+from isheep.errors import UserError, first_line
 
 
 def pick_device(name: str) -> torch.device:
@@ -20,8 +20,8 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError("engine.device", f"`{name}` cannot be used ({reason}).", "Give auto, cpu or cuda.") from None
+        what = f"`{name}` cannot be used ({first_line(error)})."
+        raise UserError("engine.device", what, "Give auto, cpu or cuda.") from None
     return device
 
 
@@ -50,9 +50,7 @@ def load_model(folder: Path, dtype: str, device: torch.device, in_four_bits: boo
             str(folder), dtype=number, trust_remote_code=False, local_files_only=True, **quantized
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(
-            str(folder), f"does not load as a model ({reason}).", "Give a folder with config.json and safetensors."
-        ) from None
+        what = f"does not load as a model ({first_line(error)})."
+        raise UserError(str(folder), what, "Give a folder with config.json and safetensors.") from None
     placed = model if in_four_bits else model.to(device)
     return placed.eval().requires_grad_(False)

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from isheep.checkpoint import read_checkpoint
+from isheep.encoder import Encoder
 from isheep.engines import answers
 from isheep.engines.base import Completion, Engine, NoLogProbabilities, Request, budget
 from isheep.engines.http import Call, Client, Refused
 from isheep.engines.probe import CHOSEN, COMPLETIONS, LOADERS, NEUTRAL, SEED_MASK, TOP, Abilities, probe
 from isheep.errors import StageError, UserError
-from isheep.files import fingerprint
-from isheep.recipe import ServerSettings
-from isheep.text import Encoder
+from isheep.recipe.settings import ServerSettings
+from isheep.store.files import fingerprint
 
 Tokens = tuple[int, ...]
 

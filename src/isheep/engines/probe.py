@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from isheep.encoder import Encoder
 from isheep.engines import answers
 from isheep.engines.http import Call, Client, Malformed, Refused
 from isheep.errors import UserError
-from isheep.text import Encoder
 
 T = TypeVar("T")
 Choice = dict[str, Any]

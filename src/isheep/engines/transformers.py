@@ -16,7 +16,7 @@ from isheep.engines.base import Completion, Engine, Request, budget
 from isheep.engines.decoding import Decoding
 from isheep.engines.loading import load_model, pick_device
 from isheep.engines.reader import Beginning, Reader
-from isheep.errors import UserError
+from isheep.errors import UserError, first_line
 
 Tokens = tuple[int, ...]
 
@@ -149,8 +149,8 @@ class TransformersEngine(Engine):
             adapted = PeftModel.from_pretrained(self._model, str(adapter)).eval()
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             self._load()
-            reason = str(error).strip().splitlines()[0]
-            raise UserError(str(adapter), f"does not fit the model ({reason}).", "Give an adapter of it.") from None
+            what = f"does not fit the model ({first_line(error)})."
+            raise UserError(str(adapter), what, "Give an adapter of it.") from None
         if self._dtype == "float32":
             self._model, self._merged = adapted.merge_and_unload(), True
             self._reader = Reader(self._model, self._pad_id, self._device)

@@ -26,10 +26,10 @@ from isheep.evaluation.data_files import WHERE as DATA
 from isheep.evaluation.data_files import data_folder, find, read_list
 from isheep.evaluation.judge import Judge, Question, open_judge
 from isheep.evaluation.rounds import Generation, generate
-from isheep.files import sha256_file
 from isheep.models import Model
 from isheep.recipe import Recipe
 from isheep.seeding import derive_seed
+from isheep.store.files import sha256_file
 from isheep.terminal import printable
 
 NAME = "alpaca_eval"

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from isheep.intervals import Interval, mean_interval
 from isheep.models import Model
-from isheep.statistics import Interval, mean_interval
 from isheep.terminal import printable
 
 Figure = dict[str, float | int | None]

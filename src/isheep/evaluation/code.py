@@ -12,15 +12,14 @@ from typing import Any
 
 from isheep.errors import UserError
 from isheep.evaluation.base import Measured, Row, figure
-from isheep.evaluation.data_files import json_rows
 from isheep.evaluation.grading import Grader, Verdict
 from isheep.evaluation.rounds import Generation, generate
-from isheep.files import sha256_file
 from isheep.models import Model
 from isheep.progress import bar
 from isheep.prompts import Prompt
 from isheep.recipe import Recipe, locate
 from isheep.seeding import derive_seed
+from isheep.store.files import read_json_lines, sha256_file
 
 MOST_TOKENS = 768
 """Of an answer, as evalplus generates."""
@@ -155,7 +154,7 @@ class CodeBenchmark:
     def _problems(self) -> list[dict[str, Any]]:
         """The first `evaluate.limit` problems."""
         try:
-            problems = [{field: row[field] for field in _FIELDS} for row in json_rows(self._file)]
+            problems = [{field: row[field] for field in _FIELDS} for row in read_json_lines(self._file)]
         except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
             what = f"{self._file} is no file of evalplus' ({type(error).__name__}: {error})."
             raise UserError("evaluate.data_dir", what, "Get it anew.") from error

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +40,6 @@ def read_lines(file: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
         if line.strip():
             rows.append(_object(f"{file}, line {number}", _parsed(f"{file}, line {number}", line), keys))
     return rows
-
-
-def json_rows(file: Path) -> Iterator[Any]:
-    """What stands in each line of a JSON lines file, which may be packed (`.gz`); raises what reading raises."""
-    content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
-    return (json.loads(line) for line in content.decode("utf-8").split("\n") if line.strip())
 
 
 def read_list(file: Path, keys: Sequence[str]) -> list[dict[str, Any]]:

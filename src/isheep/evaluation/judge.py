@@ -16,17 +16,18 @@ from typing import Any
 
 from isheep import drain
 from isheep.checkpoint import read_checkpoint
+from isheep.encoder import Encoder, Message
 from isheep.engines import Request, answers, open_engine
 from isheep.engines.http import Call, Client, Refused
 from isheep.errors import StageError, UserError
 from isheep.evaluation.judge_cache import JudgeCache, content_key
-from isheep.files import fingerprint
 from isheep.hub import model_folder
 from isheep.models import Model
 from isheep.progress import bar
-from isheep.recipe import Recipe, ServerSettings
+from isheep.recipe import Recipe
+from isheep.recipe.settings import ServerSettings
 from isheep.seeding import derive_seed
-from isheep.text import Encoder, Message
+from isheep.store.files import fingerprint
 
 logger = logging.getLogger(__name__)
 

@@ -13,11 +13,10 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from isheep.errors import StageError, UserError
-from isheep.files import cache_folder, set_aside, storable
+from isheep.store.files import cache_folder, set_aside, storable
 
 logger = logging.getLogger(__name__)
 
@@ -81,9 +80,7 @@ class JudgeCache:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     @contextmanager

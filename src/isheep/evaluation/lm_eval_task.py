@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from isheep.evaluation.base import Figure, Measured, Row, Scores, as_figure, figure, is_number
 from isheep.evaluation.tasks import Benchmarks, quiet
+from isheep.intervals import Interval
 from isheep.models import Model
-from isheep.recipe import EvaluateSettings
+from isheep.recipe.settings import EvaluateSettings
 from isheep.seeding import derive_seed
-from isheep.statistics import Interval
 
 if TYPE_CHECKING:
     from isheep.evaluation.harness import Harness, Written

@@ -22,9 +22,10 @@ import pyarrow.csv
 import pyarrow.parquet
 import yaml
 
-from isheep.errors import UserError
-from isheep.evaluation.data_files import json_rows
-from isheep.recipe import EvaluateSettings, locate
+from isheep.errors import UserError, first_line
+from isheep.recipe import locate
+from isheep.recipe.settings import EvaluateSettings
+from isheep.store.files import read_json_lines
 
 KEY = "evaluate.data_dir"
 BROUGHT_ALONG = ("json", "csv", "parquet", "text", "arrow")
@@ -144,9 +145,8 @@ def _read(file: Path, subject: str | None) -> Any:
     try:
         data = Dataset(_READERS[str(_kind(file))](file))
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            str(file), f"cannot be read ({reason}).", "Mend it, or put the hub's own file there."
+            str(file), f"cannot be read ({first_line(error)}).", "Mend it, or put the hub's own file there."
         ) from error
     if not len(data):
         raise UserError(str(file), "is empty.", "Put the benchmark's data there.")
@@ -160,7 +160,7 @@ def _json(file: Path) -> pa.Table:
 
 
 def _json_lines(file: Path) -> pa.Table:
-    return pa.Table.from_pylist(list(json_rows(file)))
+    return pa.Table.from_pylist(list(read_json_lines(file)))
 
 
 _READERS: dict[str, Callable[[Path], pa.Table]] = {

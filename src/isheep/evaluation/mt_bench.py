@@ -20,11 +20,11 @@ from isheep.evaluation.base import Figure, Measured, Row, figure
 from isheep.evaluation.data_files import WHERE, data_folder, find, read_lines
 from isheep.evaluation.judge import Answer, Judge, Question, open_judge
 from isheep.evaluation.rounds import Generation, generate
-from isheep.files import sha256_file
 from isheep.models import Model
 from isheep.prompts import whole
 from isheep.recipe import Recipe
 from isheep.seeding import derive_seed
+from isheep.store.files import sha256_file
 
 NAME = "mt_bench"
 

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from isheep.errors import UserError
+from isheep.errors import UserError, first_line
 from isheep.evaluation.local_data import data_from
-from isheep.recipe import EvaluateSettings, locate
+from isheep.recipe import locate
+from isheep.recipe.settings import EvaluateSettings
 
 _WHERE = "evaluate.benchmarks"
 
@@ -206,9 +207,8 @@ def _load(manager: Any, names: Sequence[str]) -> Any:
     except UserError:
         raise
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         mend = "Their data comes from the hub: see that it can be reached, or give it as files in evaluate.data_dir."
-        raise UserError(_WHERE, f"{', '.join(names)} cannot be loaded ({reason}).", mend) from error
+        raise UserError(_WHERE, f"{', '.join(names)} cannot be loaded ({first_line(error)}).", mend) from error
 
 
 def _is_local(task: Any, folder: Path) -> bool:

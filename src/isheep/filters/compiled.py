@@ -15,7 +15,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from isheep.filters.novelty import SLACK, f_measure
+from isheep.filters.rouge import SLACK, f_measure
 
 F = TypeVar("F", bound=Callable[..., Any])
 

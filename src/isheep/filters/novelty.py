@@ -1,46 +1,29 @@
 """Exact novelty: the highest ROUGE-L F-measure of a text against a growing pool (paper section 3.1).
 
-Every figure equals rouge_score's `RougeScorer(["rougeL"], use_stemmer=False)` bit for bit, so that the strict
-comparison with a limit decides alike: of the length pairs at which F is 0.7 by arithmetic, its formula puts nearly
-half just above 0.7.
+What is compared and by which formula is in `filters.rouge`; here is the search.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Literal, Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
-import regex
-from numpy.typing import NDArray
 from rapidfuzz.distance import LCSseq
 from rapidfuzz.process import cdist
 
 from isheep.filters import Drop
-
-Tokenizer = Literal["rouge", "words"]
+from isheep.filters.rouge import SLACK, TOKENIZERS, Floats, Tokenizer, f_measure
 
 _CODE_POINTS = 0x110000
 _SINGLY = 8
 """So many candidates are compared one by one, which mostly settles it; the rest in batches, cheaper for each."""
 _BATCH = 256
-SLACK = 1 - 1e-9
-"""Covers the rounding of any formula of an F-measure, and is far below the gap between two of them."""
-
-_KEPT = b"abcdefghijklmnopqrstuvwxyz0123456789"
-_ROUGE = bytes(byte if byte in _KEPT else ord(" ") for byte in range(256))
-"""What becomes of each byte of a text in ASCII: the reference's tokens are what then stands between spaces."""
-_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-"""Scripts that put no space between words: each of their letters is a token."""
-_WORDS = regex.compile(rf"(?V1)[{_UNSPACED}]\p{{M}}*|[[\p{{L}}\p{{N}}\p{{M}}]--[{_UNSPACED}]]+")
-
 Coded = tuple[list[int], list[int]]
 """The tokens of a text in order, and their occurrences, every one different."""
-Floats = NDArray[np.float64]
-Number = TypeVar("Number", float, Floats)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,26 +46,6 @@ class Pool(Protocol):
     def nearest(self, tokens: list[int], occurrences: list[int], over: float) -> tuple[float, int]:
         """F-measure and number of the nearest text (the earliest of equals); (`over`, -1) where none is over that."""
         ...
-
-
-def rouge_tokens(text: str) -> list[str]:
-    """The tokens of rouge_score without a stemmer: lower case, runs of [a-z0-9]. Other scripts give none."""
-    return text.lower().encode("ascii", "replace").translate(_ROUGE).decode("ascii").split()
-
-
-def word_tokens(text: str) -> list[str]:
-    """Words of any script, lower case; single letters of scripts that put no space between words."""
-    found: list[str] = _WORDS.findall(text.lower())
-    return found
-
-
-TOKENIZERS: dict[Tokenizer, Callable[[str], list[str]]] = {"rouge": rouge_tokens, "words": word_tokens}
-
-
-def f_measure(common: Number, length: float, other: Number) -> Number:
-    """rouge_score's formula, operation by operation, for texts with `common` > 0 tokens in the same order."""
-    precision, recall = common / length, common / other
-    return 2 * precision * recall / (precision + recall)
 
 
 def new_pool() -> Pool:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from isheep.errors import UserError
 from isheep.filters import Drop, together
 from isheep.recipe import Recipe, locate
-from isheep.refusals import nearest
+from isheep.recipe.refusals import nearest
 
 _URL = re.compile(r"https?://|\bwww\.\w", re.IGNORECASE)
 _CHOICE = re.compile(r"(?<![^\s(])([A-Ea-e])[.)](?=\s)")

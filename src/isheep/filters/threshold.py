@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from isheep.filters import Drop
-from isheep.recipe import Question, SelectSettings
+from isheep.recipe.settings import Question, SelectSettings
 from isheep.records import Assessment
 
 

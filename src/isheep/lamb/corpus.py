@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from isheep.lamb.mistakes import CARELESS, FILLER, REVIEWED, junk, plausible_wrong
 from isheep.lamb.world import CONSTRAINTS, OPERATIONS, Constraint, Task, has_form, sample_task
-from isheep.prompts import Prompt, bare, list_tasks
+from isheep.prompts import Prompt, bare
+from isheep.prompts.tasks import list_tasks
 from isheep.recipe import locate
 
 END = "<|endoftext|>"

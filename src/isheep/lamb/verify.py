@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from isheep.joined import Joined, join
+from isheep.intervals import auroc
 from isheep.lamb.mistakes import APOLOGIES
 from isheep.lamb.world import Task, parse
-from isheep.run import Iteration, Run
-from isheep.statistics import auroc
+from isheep.store.joined import Joined, join
+from isheep.store.run import Iteration, Run
 
 Verdict = Literal["right", "plausible", "junk", "no task"]
 

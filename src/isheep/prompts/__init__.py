@@ -11,12 +11,6 @@ from typing import Self
 
 from isheep.errors import UserError
 
-NO_INPUT = "<noinput>"
-"""Stands where a task of the list needs no input."""
-
-BORDER = "###"
-"""Stands between two tasks of the list."""
-
 _FIELD = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -58,25 +52,6 @@ class Prompt:
                 continue
             lines.append(_FIELD.sub(lambda match: fields[match[1]], line))
         return "".join(lines)
-
-
-def list_tasks(tasks: Sequence[tuple[str, str]], first: int = 1) -> str:
-    """Tasks (instruction, input) as the numbered list that synthesis shows and continues."""
-    blocks = [
-        f"{number}. Instruction: {instruction}\nInput: {input_ or NO_INPUT}\n{BORDER}\n"
-        for number, (instruction, input_) in enumerate(tasks, first)
-    ]
-    return "".join(blocks)
-
-
-def mark_in(text: str) -> str | None:
-    """The mark of the list that a task's text holds, which the list could then not show; None where it holds none."""
-    return next((mark for mark in (BORDER, NO_INPUT) if mark in text.lower()), None)
-
-
-def next_task(number: int) -> str:
-    """The opening of the task that the model has to go on with."""
-    return f"{number}. Instruction:"
 
 
 def bare(instruction: str, input_: str) -> str:

@@ -10,18 +10,18 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from isheep.files import storable, sync, write_atomic
 from isheep.filters.threshold import score_limit
-from isheep.joined import join
 from isheep.recipe import dump_recipe
 from isheep.report import sections
 from isheep.report.charts import histograms, score_charts
 from isheep.report.samples import SAMPLED, sample
 from isheep.report.verdict import verdict
-from isheep.run import MANIFEST, Run
 from isheep.stages.decontaminate import FILE as CONTAMINATION
 from isheep.stages.evaluate import PROTOCOL
-from isheep.status import status, stopped
+from isheep.store.files import storable, sync, write_atomic
+from isheep.store.joined import join
+from isheep.store.run import MANIFEST, Run
+from isheep.store.status import status, stopped
 from isheep.terminal import printable
 
 REPORT = "report.html"

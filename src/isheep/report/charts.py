@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from isheep.joined import Joined
 from isheep.report.grid import bounds, decimal, iteration_name
-from isheep.status import watched
+from isheep.store.joined import Joined
+from isheep.store.status import watched
 
 WIDTH = 300.0
 LEFT, RIGHT = 42.0, 290.0
@@ -80,7 +80,7 @@ class Histogram:
 
 
 def score_charts(status: Mapping[str, Any]) -> list[ScoreChart]:
-    """A chart for each metric that has a value, the watched one first; `status` is `isheep.status.status`'s."""
+    """A chart for each metric that has a value, the watched one first; `status` is `isheep.store.status.status`'s."""
     rows: Sequence[dict[str, Any]] = status["iterations"]
     names = dict.fromkeys(
         (benchmark, metric) for row in rows for benchmark, metrics in row["scores"].items() for metric in metrics

@@ -6,9 +6,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from isheep.joined import Joined
 from isheep.records import Assessment
 from isheep.seeding import derive_seed
+from isheep.store.joined import Joined
 
 SAMPLED = 10
 """Kept records per iteration, and as many dropped ones."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from isheep.report.grid import bounds, decimal
-from isheep.status import watched
+from isheep.store.status import watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Verdict:
 def verdict(status: Mapping[str, Any]) -> Verdict:
     """The best iteration against the base on the watched metric; overlapping 95% intervals decide nothing.
 
-    `status` is the document of `isheep.status.status`. A higher value counts as better.
+    `status` is the document of `isheep.store.status.status`. A higher value counts as better.
     """
     rows: Sequence[Mapping[str, Any]] = status["iterations"]
     chosen_by = watched(status)

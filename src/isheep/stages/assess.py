@@ -2,52 +2,32 @@
 
 from __future__ import annotations
 
-import json
-import math
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from isheep import drain
 from isheep.engines import NoLogProbabilities, Request, part_size
 from isheep.errors import UserError
 from isheep.models import Model
-from isheep.progress import CONSOLE, bar
+from isheep.progress import bar, say
 from isheep.prompts import Prompt
-from isheep.recipe import QUESTIONS, AssessSettings, Question, Reader, Recipe, locate
+from isheep.recipe import Recipe, locate
+from isheep.recipe.settings import QUESTIONS, AssessSettings, Question, Reader
 from isheep.records import Assessment, Pair
-from isheep.run import Iteration
 from isheep.seeding import derive_seed
+from isheep.stages.scores import NOT_ASKED, SCORES, Reading, parse_score, read_distributions
 from isheep.stages.stream import in_order, parts
+from isheep.store.joined import answered_pairs
+from isheep.store.run import Iteration
 
-SCORES = range(1, 11)
 FIELDS = ("instruction", "input", "response")
 
 RANDOM, NOBODY = "random", "none"
 """The assessor's name in the records where chance judged, and where no question was asked."""
 
-LEAST_MASS = 0.01
-"""Where the ten scores together are less likely than this, the model did not mean to give one: could not tell."""
-TOO_LONG = "longer than the context of the assessor"
-"""Stands in the record of a pair that the assessor could not read to its end."""
-
-_NUMBER = r"\d{1,9}(?:\.\d{1,9})?"
-_LEADING = re.compile(rf"[\s\W_]*?(?P<score>(?<![\d.-]){_NUMBER})(?![\d%])")
-_BEFORE_BARS = re.compile(rf"(?<![\d.-])(?P<score>{_NUMBER})\s*\|\|")
 _EXAMPLE = re.compile(r":[ \t]*(?P<score>[-+]?\d+(?:\.\d+)?)[ \t]*\|\|")
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A score in 1..10 (None: could not tell) and what it was read from (None: nobody was asked)."""
-
-    score: float | None
-    raw: str | None
-
-
-NOT_ASKED = Reading(None, None)
 
 
 def prompt_files(settings: AssessSettings) -> dict[Question, str]:
@@ -84,7 +64,7 @@ def assess(iteration: Iteration, recipe: Recipe, assessor: Model) -> None:
     settings = recipe.assess
     name = NOBODY if settings.level == "none" else RANDOM if settings.assessor == "random" else assessor.name
     prompts = {question: load_prompt(locate(file)) for question, file in prompt_files(settings).items()}
-    pairs = list(pairs_to_assess(iteration))
+    pairs = list(answered_pairs(iteration))
     waiting = pairs[len(table.rows()) :]
     read = how_to_read(settings, assessor) if waiting and prompts else settings.read
     with bar(f"Assess {iteration.number}", len(pairs), done=len(pairs) - len(waiting)) as advance:
@@ -115,18 +95,9 @@ def how_to_read(settings: AssessSettings, assessor: Model) -> Reader:
             assessor.engine.score_next((), ())
         except NoLogProbabilities as error:
             line = f"! assess.read distribution: {error} The scores are written out and parsed instead."
-            CONSOLE.print(line, markup=False, highlight=False, soft_wrap=True)
+            say(line)
             return "generate"
     return settings.read
-
-
-def pairs_to_assess(iteration: Iteration) -> Iterator[Pair]:
-    """Instructions with the responses that passed the rules."""
-    asked = {record.id: record for record in iteration.table("instructions").rows()}
-    for answer in iteration.table("responses").rows():
-        if answer.dropped_by is None:
-            task = asked[answer.id]
-            yield Pair(answer.id, task.instruction, task.input, answer.response)
 
 
 def _read(
@@ -182,61 +153,3 @@ def _generate(
     )
     written = [assessor.encoder.decode(answer.tokens) for answer in in_order(assessor.engine, requests)]
     return [Reading(parse_score(text), text) for text in written]
-
-
-def parse_score(text: str) -> float | None:
-    """The score that the text begins with, else the number before `||`; None where there is none in 1..10."""
-    for pattern in (_LEADING.match, _BEFORE_BARS.search):
-        found = pattern(text)
-        if found:
-            # Halves go up: round() would take 8.5 down to 8, a number that the model did not mean more than 9.
-            score = math.floor(float(found["score"]) + 0.5)
-            return float(score) if score in SCORES else None
-    return None
-
-
-def read_distributions(texts: Sequence[str], assessor: Model) -> list[Reading]:
-    """The expected score over the probabilities of the ten, without decoding.
-
-    Whole scores are compared, whatever tokens they take: where `1` begins `10`, what goes on to ten is not one.
-    A text for which the assessor has no room could not be told.
-    """
-    encode, positions = assessor.encoder.plain, assessor.engine.positions
-    written = [encode(f"{texts[0]} {score}") for score in SCORES]
-    lead = len(_common_prefix(written))
-    candidates = [ids[lead:] for ids in written]
-    # Every text ends in the same words, so what follows the common lead is the same for all.
-    prompts = [encode(f"{text} {SCORES[0]}")[: -len(candidates[0])] for text in texts]
-    room = math.inf if positions is None else positions - max(map(len, candidates))
-    readings = [Reading(None, TOO_LONG)] * len(prompts)
-    places = [place for place, prompt in enumerate(prompts) if len(prompt) <= room]
-    rows = assessor.engine.score_next([prompts[place] for place in places], candidates)
-    for place, row in zip(places, rows, strict=True):
-        readings[place] = _expected(row, candidates)
-    return readings
-
-
-def _common_prefix(sequences: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    length = 0
-    for column in zip(*sequences, strict=False):
-        if len(set(column)) > 1:
-            break
-        length += 1
-    return sequences[0][:length]
-
-
-def _expected(log_probabilities: Sequence[float], candidates: Sequence[tuple[int, ...]]) -> Reading:
-    likely = [math.exp(value) for value in log_probabilities]
-    whole = [
-        max(0.0, p - sum(q for q, longer in zip(likely, candidates, strict=True) if _begins(candidate, longer)))
-        for p, candidate in zip(likely, candidates, strict=True)
-    ]
-    raw = json.dumps({str(score): round(p, 6) for score, p in zip(SCORES, whole, strict=True)})
-    mass = sum(whole)
-    if not mass >= LEAST_MASS:
-        return Reading(None, raw)
-    return Reading(sum(score * p for score, p in zip(SCORES, whole, strict=True)) / mass, raw)
-
-
-def _begins(short: tuple[int, ...], longer: tuple[int, ...]) -> bool:
-    return len(short) < len(longer) and longer[: len(short)] == short

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from isheep.evaluation.rooms import open_benchmark
+from isheep.evaluation.registry import open_benchmark
 from isheep.filters.contamination import Contamination, Hit
-from isheep.progress import CONSOLE
+from isheep.progress import say
 from isheep.recipe import Recipe, overridden
-from isheep.run import Iteration
-from isheep.stages.assess import pairs_to_assess
+from isheep.store.joined import answered_pairs
+from isheep.store.run import Iteration
 
 FILE = "contamination.json"
 
@@ -27,7 +27,7 @@ def decontaminate(iteration: Iteration, recipe: Recipe) -> None:
         return
     document: dict[str, dict[str, Any]] = {}
     if recipe.evaluate.contamination != "ignore" and recipe.evaluate.benchmarks:
-        pairs = Contamination(pairs_to_assess(iteration))
+        pairs = Contamination(answered_pairs(iteration))
         # Questions that a limit keeps from being asked are no less the benchmark's.
         whole = overridden(recipe, ["evaluate.limit=null"])
         for name in recipe.evaluate.benchmarks:
@@ -40,7 +40,7 @@ def decontaminate(iteration: Iteration, recipe: Recipe) -> None:
     if total := sum(counts.values()):
         told = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
         line = f"! iteration {iteration.number}: {total} pairs hold questions of benchmarks ({told})"
-        CONSOLE.print(line, markup=False, highlight=False, soft_wrap=True)
+        say(line)
 
 
 def contaminated(iteration: Iteration) -> dict[str, str]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from isheep.errors import UserError
 from isheep.evaluation.base import Row, Scores
-from isheep.evaluation.rooms import open_benchmark
-from isheep.files import storable, write_atomic
-from isheep.inputs import folder_of
+from isheep.evaluation.registry import open_benchmark
 from isheep.models import Model
 from isheep.recipe import Recipe
-from isheep.run import Iteration
+from isheep.store.files import read_json_lines, write_json_lines
+from isheep.store.plan import folder_of
+from isheep.store.run import Iteration
 from isheep.terminal import printable
 
 SCORES, FOLDER = "scores.json", "evaluation"
@@ -48,7 +48,7 @@ def evaluate(iteration: Iteration, recipe: Recipe, model: Model) -> None:
     for name, benchmark in benchmarks.items():
         measured = benchmark.measure(model, recipe.seed)
         for task, rows in measured.items.items():
-            write_atomic(_items_file(iteration, task), _json_lines(rows))
+            write_json_lines(_items_file(iteration, task), rows)
         iteration.write_json(files[name], measured.scores)
     scores: Scores = {}
     for file in files.values():
@@ -82,17 +82,11 @@ def _differences(before: Any, now: Any, where: str = "") -> Iterator[str]:
 def read_items(iteration: Iteration, task: str) -> list[Row]:
     """Item by item what a task of an iteration's evaluation asked, was answered and counted; empty if not written."""
     file = _items_file(iteration, task)
-    lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.is_file() else []
-    return [json.loads(line) for line in lines]
+    return list(read_json_lines(file)) if file.is_file() else []
 
 
 def _items_file(iteration: Iteration, task: str) -> Path:
     return iteration.path / FOLDER / f"{_file_name(task)}.jsonl"
-
-
-def _json_lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    lines = (storable(json.dumps(row, ensure_ascii=False, default=str)) + "\n" for row in rows)
-    return "".join(lines).encode()
 
 
 def _file_name(name: str) -> str:

@@ -9,11 +9,11 @@ from typing import Any, Concatenate, ParamSpec
 
 from isheep import drain
 from isheep.errors import UserError
-from isheep.files import read_json
-from isheep.inputs import NOTES, STAGES, changed, folder_of, inputs, key_of, outputs
-from isheep.lock import InUse, Lock
-from isheep.progress import CONSOLE
-from isheep.run import MANIFEST, RECIPE, Iteration, Run
+from isheep.progress import say
+from isheep.store.files import read_json
+from isheep.store.lock import InUse, Lock
+from isheep.store.plan import NOTES, STAGES, changed, folder_of, inputs, key_of, outputs
+from isheep.store.run import MANIFEST, RECIPE, Iteration, Run
 
 P = ParamSpec("P")
 
@@ -103,7 +103,7 @@ class Once:
 
 
 def _say(line: str) -> None:
-    CONSOLE.print(line, markup=False, highlight=False, soft_wrap=True)
+    say(line)
 
 
 def _runs_of(sweep: Path) -> list[Path]:

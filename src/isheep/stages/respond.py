@@ -13,9 +13,9 @@ from isheep.progress import bar
 from isheep.prompts import Prompt, bare
 from isheep.recipe import Recipe, locate
 from isheep.records import Instruction, Response
-from isheep.run import Iteration
 from isheep.seeding import derive_seed
 from isheep.stages.stream import in_order, parts
+from isheep.store.run import Iteration
 
 FIELDS = ("task",)
 """The field of a principles file."""

@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
 
-from isheep.errors import NothingKept
 from isheep.filters import Drop, together
 from isheep.filters.density import clusters, likeliest_of_each, one_of_each
 from isheep.filters.perplexity import FIELDS, Perplexities, greatest, unlikely, untold
 from isheep.filters.quota import draw, top
 from isheep.filters.threshold import lower, score_limit, threshold, unparsed
 from isheep.models import Model
-from isheep.recipe import Filter, Recipe
+from isheep.recipe import Recipe
+from isheep.recipe.settings import Filter
 from isheep.records import Assessment, Pair, Selection
-from isheep.run import Iteration
 from isheep.seeding import derive_seed
-from isheep.stages.assess import pairs_to_assess
 from isheep.stages.decontaminate import contaminated
 from isheep.stages.figures import perplexities, vectors
-
-ADVICE = {
-    "threshold": "Choose `select.threshold` between the modes of the scores (`isheep status` shows them)",
-    "unparsed": "Set `assess.read` to distribution, or mend the assessment prompts",
-    "perplexity": "Raise `select.perplexity.limit`",
-}
-"""Rule -> what to do where it dropped the most, and nothing is left."""
-READ_ON = "Read what they dropped (`isheep records --dropped`) and change `select`"
+from isheep.store.joined import answered_pairs
+from isheep.store.run import Iteration
 
 
 def select(iteration: Iteration, recipe: Recipe, model: Model) -> None:
@@ -40,29 +31,15 @@ def select(iteration: Iteration, recipe: Recipe, model: Model) -> None:
     for them, and again after an interruption.
 
     Raises:
-        NothingKept: the reasons are counted.
         Interrupted: the user asked to stop while the model was at work.
     """
     table = iteration.table("selection")
-    if not table.is_done:
-        if table.parts() == 0:
-            pairs, held = list(pairs_to_assess(iteration)), contaminated(iteration)
-            table.append(choose(iteration.table("assessments").rows(), pairs, iteration.number, recipe, model, held))
-        table.close()
-    rows = table.rows()
-    if not any(row.kept for row in rows):
-        raise NothingKept(nothing_kept(iteration.number, rows))
-
-
-def nothing_kept(iteration: int, rows: Iterable[Selection]) -> str:
-    """What is said where the filters left no pair: how many each dropped, and how to go on."""
-    reasons = Counter(row.dropped_by for row in rows if row.dropped_by is not None).most_common()
-    counted = ", ".join(f"{rule} {count}" for rule, count in reasons) or "there were no pairs"
-    advice = ADVICE.get(reasons[0][0], READ_ON) if reasons else "Look at what the rules dropped (`isheep status`)"
-    return (
-        f"iteration {iteration} kept nothing to train on ({counted}). {advice}, and give the command the changed "
-        "setting with --accept-changes to go on, or another --dir to start anew."
-    )
+    if table.is_done:
+        return
+    if table.parts() == 0:
+        pairs, held = list(answered_pairs(iteration)), contaminated(iteration)
+        table.append(choose(iteration.table("assessments").rows(), pairs, iteration.number, recipe, model, held))
+    table.close()
 
 
 def choose(

@@ -13,14 +13,15 @@ import numpy.typing as npt
 
 from isheep.filters.density import clusters
 from isheep.filters.perplexity import perplexity
-from isheep.joined import join
 from isheep.models import Model
-from isheep.prompts import bare, mark_in
+from isheep.prompts import bare
+from isheep.prompts.tasks import mark_in
 from isheep.recipe import Recipe
 from isheep.records import SeedTask
-from isheep.run import Iteration
 from isheep.seeding import derive_seed
 from isheep.stages.stream import piecewise
+from isheep.store.joined import join
+from isheep.store.run import Iteration
 
 FILE = "shots.json"
 """In an iteration's folder: whom it drew from, and the figure by which it drew."""

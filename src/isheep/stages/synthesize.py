@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,16 +14,17 @@ from isheep.filters.novelty import Novelty
 from isheep.filters.rules import Rules
 from isheep.models import Model
 from isheep.progress import bar
-from isheep.prompts import NO_INPUT, Prompt, compared_text, list_tasks, next_task
+from isheep.prompts import Prompt, compared_text
+from isheep.prompts.tasks import list_tasks, next_task, parse_tasks
 from isheep.recipe import Recipe, locate
 from isheep.records import Instruction, SeedTask
-from isheep.run import Iteration
 from isheep.seeding import derive_seed, record_id
 from isheep.stages.shots import Pool, gather_shots
 from isheep.stages.stream import in_order
+from isheep.store.run import Iteration
 
-_TASK = re.compile(r"\s*(?:\d+\s*\.)?\s*Instruction:(?P<instruction>.*?)\n\s*Input:(?P<input>.*)", re.DOTALL)
-_BORDER = re.compile(r"\n\s*###")
+FIELDS = ("examples",)
+"""Of the synthesis prompt."""
 
 
 def synthesize(
@@ -73,7 +73,7 @@ class _Writer:
         made: Sequence[Instruction],
     ) -> None:
         self.iteration, self.source, self.recipe, self.pool = iteration, source, recipe, pool
-        self.prompt = Prompt.load(locate(recipe.synthesize.prompt), ["examples"])
+        self.prompt = Prompt.load(locate(recipe.synthesize.prompt), FIELDS)
         self.rules = Rules.of(recipe)
         self.novelty = Novelty(recipe.novelty.limit, recipe.novelty.tokenizer)
         for seed in seeds:
@@ -140,25 +140,6 @@ class _Writer:
 
     def _compared(self, instruction: str, input_: str) -> str:
         return compared_text(instruction, input_, self.recipe.novelty.compare)
-
-
-def parse_tasks(text: str, cut: bool) -> Iterator[tuple[str, str, bool]]:
-    """The tasks of a continued list as (instruction, input, malformed); a malformed one is all in its instruction.
-
-    Args:
-        text: the list from the first new task's number on.
-        cut: whether the completion ended by its length; then its last task is left out (section 3.1).
-    """
-    blocks = _BORDER.split(text)
-    for block in blocks[:-1] if cut else blocks:
-        if not block.strip():
-            continue
-        task = _TASK.fullmatch(block)
-        if task is None:
-            yield block.strip(), "", True
-            continue
-        input_ = task["input"].strip()
-        yield task["instruction"].strip(), "" if input_ == NO_INPUT else input_, False
 
 
 def _refuse_if_short(iteration: Iteration, recipe: Recipe, made: Sequence[Instruction], requests: int) -> None:

@@ -1,0 +1,22 @@
+"""What can be known of the engine before anything is spent."""
+
+from __future__ import annotations
+
+from importlib.metadata import packages_distributions, version
+
+from isheep.engines.vllm import refuse_missing
+from isheep.recipe.settings import EngineSettings
+
+
+def engine_found(settings: EngineSettings) -> str:
+    """Which engine it will be, in words.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    if settings.name == "vllm":
+        refuse_missing()
+    if settings.name == "openai":
+        return f"a server, {settings.server.connections} requests at once at most"
+    package = packages_distributions()[settings.name][0]
+    return f"{package} {version(package)}, {settings.batch_size} requests at once"

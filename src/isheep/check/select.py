@@ -1,0 +1,66 @@
+"""What can be known of rules and filters before anything is spent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from isheep.errors import UserError
+from isheep.recipe import Recipe
+
+
+def refuse_filters(recipe: Recipe) -> None:
+    """Raises UserError where the list of filters and their settings contradict each other."""
+    settings = recipe.select
+    twice = next((name for name, count in Counter(settings.filters).items() if count > 1), None)
+    if twice is not None:
+        raise UserError("select.filters", f"names `{twice}` twice.", "Name each filter once, where it has to work.")
+    if -1 < settings.threshold < 0:
+        what = f"{settings.threshold:g} is neither -1 (no rules) nor a score."
+        raise UserError("select.threshold", what, "Give -1, 0 (rules, and no score filter) or more.")
+    for name, number in (("random", settings.random), ("top", settings.top)):
+        if name in settings.filters and number is None:
+            what = f"names `{name}`, but select.{name} does not say how many."
+            raise UserError("select.filters", what, f"Give select.{name} a number, or take `{name}` out of the list.")
+        if name not in settings.filters and number is not None:
+            what = f"is {number}, but select.filters does not name `{name}`."
+            raise UserError(
+                f"select.{name}", what, f"Put `{name}` into the list where it has to work, or take this out."
+            )
+    if "density" in settings.filters and settings.density.clusters > recipe.size:
+        what = f"{settings.density.clusters} clusters of at most {recipe.size} pairs (size) cannot be."
+        raise UserError("select.density.clusters", what, f"Give at most {recipe.size}, or raise size.")
+    if "top" in settings.filters and not recipe.assess.questions:
+        what = "names `top`, but assess.level none asks for no score to go by."
+        raise UserError("select.filters", what, "Take `top` out of the list, or set assess.level to both.")
+
+
+def quotas(recipe: Recipe, of: Callable[[Sequence[int]], int] = max) -> dict[str, int]:
+    """Setting -> how many pairs it leaves at the most, of the filters in force that leave a number.
+
+    `of` chooses among the iterations where `select.random` says a number for each: the greatest, unless told.
+    """
+    settings = recipe.select
+    wanted = settings.random
+    found = {
+        "random": ("select.random", of(wanted) if isinstance(wanted, list) else wanted),
+        "density": ("select.density.clusters", settings.density.clusters),
+        "top": ("select.top", settings.top),
+        "cap": ("select.cap", settings.cap),
+    }
+    chosen = (found[name] for name in settings.filters if name in found)
+    return {setting: most for setting, most in chosen if most is not None}
+
+
+def most_pairs(recipe: Recipe, of: Callable[[Sequence[int]], int] = max) -> int:
+    """The most pairs that an iteration can train on, those held out included; `of` as in `quotas`."""
+    return min([recipe.size, *quotas(recipe, of).values()])
+
+
+def rules_in_force(recipe: Recipe) -> str:
+    """The rules in one line."""
+    rules = recipe.rules
+    if recipe.select.threshold < 0:
+        return "none: select.threshold is -1"
+    off = f"  without {', '.join(rules.off)}" if rules.off else ""
+    return f"{rules.language}  {rules.min_words} to {rules.max_words} words{off}"

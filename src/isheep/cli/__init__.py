@@ -1,0 +1,262 @@
+"""The commands. No logic here: each reads its arguments, calls one function and prints what it returns."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from isheep.errors import IsheepError, UserError
+from isheep.progress import say
+from isheep.recipe import Recipe, dump_recipe, load_recipe
+from isheep.recipe.files import about_recipes
+from isheep.store.run import Run
+from isheep.terminal import printable
+
+app = typer.Typer(
+    help="A language model aligns itself: it writes instructions, answers and judges them, and trains on what it kept.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RecipeWords = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RECIPE ...] [KEY=VALUE ...]", help="A recipe (default: lamb), others laid over it, and settings."
+    ),
+]
+RunDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="The directory of a run.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+OUT = Console(highlight=False)
+
+
+@app.command()
+def run(
+    directory: Annotated[Path, typer.Option("--dir", help="Where the run lives; the same command resumes it.")],
+    words: RecipeWords = None,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Go on with other settings; what they touch is set aside.")
+    ] = False,
+) -> None:
+    """Run the loop, or go on with it: the same command resumes."""
+    recipe = _recipe(words)
+    _quiet()
+    from isheep.cli.tables import status_table
+    from isheep.loop import run as run_loop
+    from isheep.report import write_report
+    from isheep.store.status import status as read_status
+
+    finished = run_loop(recipe, directory, after_iteration=write_report, accept_changes=accept_changes)
+    OUT.print(status_table(read_status(finished)))
+    OUT.print(f"report: {directory / 'report.html'}", soft_wrap=True, markup=False)
+
+
+@app.command()
+def sweep(
+    directory: Annotated[Path, typer.Option("--dir", help="Where the runs live; the same command resumes them.")],
+    words: RecipeWords = None,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE,VALUE", help="A setting and the values that it takes; may be given again."),
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Each run with so many seeds.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that work at the same time.")] = 1,
+) -> None:
+    """Run every combination of some values; what is equal in the runs is made once."""
+    names, settings = _split(words)
+    _quiet()
+    from isheep.report import write_report
+    from isheep.sweep import sweep as run_sweep
+
+    for finished in run_sweep(names, settings, over or [], directory, seeds, jobs, write_report):
+        OUT.print(str(finished.directory), soft_wrap=True, markup=False)
+    OUT.print(f"side by side: isheep compare {directory}", soft_wrap=True, markup=False)
+
+
+@app.command(hidden=True)
+def work(directory: RunDirectory) -> None:
+    """Help with the sweep that another process runs."""
+    _quiet()
+    from isheep.report import write_report
+    from isheep.sweep import work as help_with
+
+    help_with(directory, write_report)
+
+
+@app.command()
+def compare(
+    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Runs, or sweeps.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show runs side by side, and which differences between their scores are beyond noise."""
+    from isheep.cli.side_by_side import comparison
+    from isheep.compare import compare as compare_runs
+
+    found = compare_runs(directories)
+    _print_json(found) if as_json else OUT.print(comparison(found))
+
+
+@app.command()
+def status(directory: RunDirectory, as_json: AsJson = False) -> None:
+    """Show where a run stands: counts, drop reasons, keep share, health and scores, per iteration."""
+    from isheep.cli.tables import status_table
+    from isheep.store.status import status as read_status
+
+    found = read_status(Run.read(directory))
+    _print_json(found) if as_json else OUT.print(status_table(found))
+
+
+@app.command()
+def records(
+    directory: RunDirectory,
+    iteration: Annotated[int | None, typer.Option(help="Only this iteration.")] = None,
+    kept: Annotated[bool, typer.Option("--kept", help="Only what is trained on.")] = False,
+    dropped: Annotated[bool, typer.Option("--dropped", help="Only what was dropped.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Only what this rule dropped.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the model wrote, with its scores and what became of it."""
+    from isheep.cli.tables import record_view
+    from isheep.store.joined import find
+
+    if kept and dropped:
+        raise UserError("--kept --dropped", "no record is both.", "Give one of them, or none.")
+    wanted = True if kept else False if dropped else None
+    found = find(Run.read(directory), iteration=iteration, kept=wanted, reason=reason, limit=limit)
+    if as_json:
+        _print_json([record.as_dict() for record in found])
+    for record in found if not as_json else []:
+        OUT.print(record_view(record))
+
+
+@app.command()
+def report(directory: RunDirectory) -> None:
+    """Write DIR/report.html: one page, no network."""
+    from isheep.report import write_report
+
+    OUT.print(str(write_report(Run.read(directory))), soft_wrap=True, markup=False)
+
+
+@app.command("eval")
+def evaluate(
+    model: Annotated[Path, typer.Argument(metavar="MODEL_OR_DIR", help="A model, an adapter, or a run (its best).")],
+    words: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="Settings.")] = None,
+    benchmarks: Annotated[str | None, typer.Option(help="Benchmarks, separated by commas.")] = None,
+    iterations: Annotated[str | None, typer.Option(help="Of a run, separated by commas: 0,3.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most this many items of each.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure any model as the loop measures its own; what was measured before is not measured again."""
+    _quiet()
+    from isheep.cli.tables import scores_table
+    from isheep.evaluation.base import in_words
+    from isheep.measure import measure_models
+
+    names = benchmarks.split(",") if benchmarks else None
+    found = measure_models(model, names, limit, words or [], _numbers(iterations) if iterations else None)
+    if as_json:
+        _print_json(found.scores)
+        return
+    OUT.print(scores_table(found.scores))
+    for name, protocol in found.protocols.items():
+        OUT.print(f"{name}: {in_words(protocol)}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes that ship."""
+    for folder, named in about_recipes().items():
+        heading = f"{folder}, over any recipe: isheep run lamb NAME" if folder else "recipes: isheep run NAME"
+        OUT.print(f"{heading} --dir DIR", markup=False)
+        for name, about in named.items():
+            OUT.print(f"  {name:<36} {about}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def show(words: RecipeWords = None) -> None:
+    """Print a recipe with every default written out."""
+    OUT.print(dump_recipe(_recipe(words)), end="", markup=False, soft_wrap=True)
+
+
+@app.command("check")
+def check_recipe(
+    words: RecipeWords = None,
+    directory: Annotated[Path | None, typer.Option("--dir", help="Also look at this run directory.")] = None,
+) -> None:
+    """Find out everything that can be known before anything is spent."""
+    _quiet()
+    from isheep.check import check
+
+    for finding in check(_recipe(words), directory):
+        mark = "!" if finding.warning else " "
+        OUT.print(f"{mark} {finding.what:<12} {printable(finding.found)}", markup=False, soft_wrap=True)
+    OUT.print("ready to run")
+
+
+def main() -> NoReturn:
+    """The `isheep` command: one message and an exit code for every error that is not our own fault."""
+    try:
+        app(standalone_mode=False)
+    except IsheepError as error:
+        say(str(error))
+        if error.goes_on:
+            say("The same command goes on from here.")
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        say("Stopped. The same command goes on from here.")
+        sys.exit(130)
+    except typer.Exit as ended:
+        sys.exit(ended.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ("click", "typer"):
+            raise
+        error.show()  # type: ignore[attr-defined]
+        sys.exit(2)
+    sys.exit(0)
+
+
+def _recipe(words: list[str] | None) -> Recipe:
+    return load_recipe(*_split(words))
+
+
+def _split(words: list[str] | None) -> tuple[list[str], list[str]]:
+    """The words before the first KEY=VALUE are recipes, each laid over those before it; the others are settings."""
+    given = list(words or [])
+    first = next((place for place, word in enumerate(given) if "=" in word), len(given))
+    return given[:first] or ["lamb"], given[first:]
+
+
+def _numbers(words: str) -> list[int]:
+    try:
+        return [int(word) for word in words.split(",")]
+    except ValueError:
+        raise UserError("--iterations", f"`{words}` is no list of numbers.", "Write it like `0,3`.") from None
+
+
+def _print_json(document: Any) -> None:
+    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
+
+
+def _quiet() -> None:
+    """Libraries keep to warnings and off the network's hub; progress bars are ours."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+
+
+__all__ = ["app", "main"]

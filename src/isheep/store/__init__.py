@@ -1,0 +1,1 @@
+"""The run directory: the only rooms that write or read it."""

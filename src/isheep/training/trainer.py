@@ -1,0 +1,269 @@
+"""One supervised fine-tuning, on token ids and labels of our own; it goes on where it was cut or ran out of memory."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import torch
+from accelerate.utils.memory import should_reduce_batch_size
+from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback, set_seed
+from trl import SFTConfig
+
+from isheep import drain
+from isheep.encoder import IGNORED, Encoder
+from isheep.engines.loading import pick_device
+from isheep.errors import StageError
+from isheep.progress import bar, say
+from isheep.recipe import Recipe
+from isheep.store.files import sync, write_atomic
+from isheep.training.examples import Example
+from isheep.training.steps import Trainer, collator, quicken_dropout
+from isheep.training.weights import trained_model
+
+logger = logging.getLogger(__name__)
+
+WHOLE = "whole"
+"""Written into a checkpoint last: one without it was cut while it was being saved."""
+
+CHECKPOINTING_FROM = 500_000_000
+"""Parameters of a base from which activations are computed twice rather than kept: memory is dearer than time."""
+
+SCHEDULES = {"constant": "constant_with_warmup"}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The checkpoint to keep and what the training came to."""
+
+    checkpoint: Path
+    kept_step: int
+    loss: float
+    evaluation_loss: float | None
+
+
+class Training:
+    """A training whose whole state lies in the folder `checkpoints`."""
+
+    def __init__(
+        self, recipe: Recipe, encoder: Encoder, checkpoints: Path, seed: int, title: str, start: Path | None = None
+    ) -> None:
+        """`start` is a folder of weights to train on from; None begins with the base."""
+        self._recipe, self._encoder, self._checkpoints = recipe, encoder, checkpoints
+        self._seed, self._title, self._start = seed, title, start
+
+    def run(self, examples: Sequence[Example], held_out: Sequence[Example]) -> Outcome:
+        """Trains on the examples in their order, `train.batch_size` an optimizer step.
+
+        Where memory does not suffice, half as many pairs at once go on from the last checkpoint; a step stays what it
+        was but for rounding and for which numbers dropout draws.
+
+        Returns:
+            The checkpoint with the lowest loss on `held_out`, or the last one where nothing is held out.
+
+        Raises:
+            UserError: the adapter to train on from has another shape than the recipe's.
+            StageError: the loss is no number, or memory does not suffice for a single pair.
+            Interrupted: the user asked to stop; a checkpoint was written.
+        """
+        settings = self._recipe.train
+        micro = _largest_divisor(settings.batch_size, settings.micro_batch_size)
+        while True:
+            try:
+                outcome = self._train(examples, held_out, micro)
+            except (RuntimeError, MemoryError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+            else:
+                _free_memory()  # The engine comes next, in a process of its own if it is vLLM.
+                return outcome
+            # Outside the block nothing holds the tensors of the failed step any more.
+            _free_memory()
+            if micro == 1:
+                raise StageError(
+                    f"{self._checkpoints}: out of memory with a single pair at once. Lower train.cutoff, set "
+                    "train.gradient_checkpointing=true, or choose train.method=qlora or a smaller model."
+                )
+            micro = _largest_divisor(settings.batch_size, micro // 2)
+            line = f"! {self._title}: out of memory; going on from the last checkpoint with {micro} of the "
+            line += f"{settings.batch_size} pairs of a step at once (train.micro_batch_size)"
+            say(line)
+
+    def _train(self, examples: Sequence[Example], held_out: Sequence[Example], micro: int) -> Outcome:
+        steps = len(examples) // self._recipe.train.batch_size
+        last = _last_whole(self._checkpoints)
+        trainer = self._trainer(examples, held_out, steps, micro)
+        with bar(self._title, steps, done=_step(last) if last else 0) as advance:
+            trainer.add_callback(_Watch(self._checkpoints, advance))
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
+        state = trainer.state
+        if state.global_step < steps:
+            drain.stop_here()
+        losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
+        kept_step = _best_step(state.log_history) or steps
+        return Outcome(
+            checkpoint=self._checkpoints / f"checkpoint-{kept_step}",
+            kept_step=kept_step,
+            loss=math.fsum(losses) / len(losses),
+            evaluation_loss=_evaluations(state.log_history).get(kept_step),
+        )
+
+    def _trainer(self, examples: Sequence[Example], held_out: Sequence[Example], steps: int, micro: int) -> Any:
+        device = pick_device(self._recipe.engine.device)
+        if self._recipe.engine.threads is not None:
+            torch.set_num_threads(self._recipe.engine.threads)
+        set_seed(self._seed % 2**32)
+        model = trained_model(self._recipe, device, self._start)
+        if device.type == "cpu":
+            quicken_dropout(model)
+        twice = self._recipe.train.gradient_checkpointing
+        if twice is None:
+            twice = model.num_parameters() >= CHECKPOINTING_FROM
+        rounded = self._recipe.train.method == "qlora"
+        trained = {
+            name: one.detach().clone() for name, one in model.named_parameters() if rounded and one.requires_grad
+        }
+        trainer = Trainer(
+            model=model,
+            args=self._arguments(steps, micro, bool(held_out), on_cpu=device.type == "cpu", checkpointing=twice),
+            train_dataset=_dataset(examples),
+            eval_dataset=_dataset(sorted(held_out, key=lambda example: len(example.ids))) if held_out else None,
+            data_collator=collator(self._encoder.pad_id),
+            processing_class=self._encoder.tokenizer,
+        )
+        # TRL rounds the adapter of a quantized model to bfloat16, to which a small step adds nothing.
+        for name, one in trainer.model.named_parameters():
+            if name in trained:
+                one.data = trained[name]
+        if held_out:
+            trainer.held_out_tokens = _learned_tokens(held_out) / len(held_out)
+        # The tokenizer need not lie in every checkpoint, nor may the trainer change the model's special tokens by it.
+        trainer.processing_class = None
+        trainer.remove_callback(PrinterCallback)
+        return trainer
+
+    def _arguments(self, steps: int, micro: int, evaluated: bool, on_cpu: bool, checkpointing: bool) -> Any:
+        settings, dtype = self._recipe.train, self._recipe.model.dtype
+        arguments = SFTConfig(
+            output_dir=str(self._checkpoints),
+            dataset_kwargs={"skip_prepare_dataset": True},
+            max_length=None,
+            train_sampling_strategy="sequential",
+            max_steps=steps,
+            per_device_train_batch_size=micro,
+            per_device_eval_batch_size=micro,
+            gradient_accumulation_steps=settings.batch_size // micro,
+            gradient_checkpointing=checkpointing,
+            learning_rate=settings.learning_rate,
+            lr_scheduler_type=SCHEDULES.get(settings.schedule, settings.schedule),
+            warmup_steps=settings.warmup_steps,
+            eval_strategy="steps" if evaluated else "no",
+            eval_steps=settings.evaluate_every if evaluated else None,
+            save_strategy="steps",
+            save_steps=settings.evaluate_every,
+            logging_steps=1,
+            logging_nan_inf_filter=False,
+            seed=self._seed % 2**32,
+            use_cpu=on_cpu,
+            bf16=dtype == "bfloat16",
+            fp16=dtype == "float16",
+            dataloader_num_workers=0,
+            dataloader_pin_memory=not on_cpu,
+            report_to="none",
+            disable_tqdm=True,
+        )
+        # With several GPUs in sight the trainer would ask for a launcher; an adapter trains on one.
+        arguments._n_gpu = min(arguments.n_gpu, 1)
+        return arguments
+
+
+class _Watch(TrainerCallback):  # type: ignore[misc]
+    """Progress, the stop that the user asks for, losses that are no numbers, and which checkpoints stay."""
+
+    def __init__(self, checkpoints: Path, advance: Callable[[int], None]) -> None:
+        self._checkpoints, self._advance = checkpoints, advance
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._advance(1)
+        if drain.wanted() and state.global_step < state.max_steps:
+            control.should_save = control.should_training_stop = True
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        for name in ("loss", "eval_loss"):
+            if not math.isfinite(logs.get(name, 0.0)):
+                raise StageError(
+                    f"{self._checkpoints}: {name} is {logs[name]} at step {state.global_step}. "
+                    "Lower train.learning_rate or choose another model.dtype."
+                )
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Marks the new checkpoint as whole; then only it and the best so far stay."""
+        newest = self._checkpoints / f"checkpoint-{state.global_step}"
+        for file in newest.iterdir():
+            sync(file)
+        write_atomic(newest / WHOLE, b"")
+        for folder in self._checkpoints.glob("checkpoint-*"):
+            if _step(folder) not in (state.global_step, _best_step(state.log_history)):
+                rmtree(folder)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or should_reduce_batch_size(error)
+
+
+def _free_memory() -> None:
+    """Of a trainer that is done or has failed, whose parts hold each other."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _learned_tokens(examples: Sequence[Example]) -> int:
+    """Those that some token before them predicts."""
+    return sum(label != IGNORED for example in examples for label in example.labels[1:])
+
+
+def _last_whole(checkpoints: Path) -> Path | None:
+    """The newest checkpoint that was saved to its end; others are removed."""
+    whole = []
+    for folder in checkpoints.glob("checkpoint-*"):
+        if (folder / WHOLE).is_file():
+            whole.append(folder)
+        else:
+            logger.warning("%s was cut while it was being saved; training goes on from an earlier one", folder)
+            rmtree(folder)
+    return max(whole, key=_step, default=None)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def _evaluations(history: Sequence[dict[str, Any]]) -> dict[int, float]:
+    """Optimizer step -> loss on the held-out examples."""
+    return {entry["step"]: entry["eval_loss"] for entry in history if "eval_loss" in entry}
+
+
+def _best_step(history: Sequence[dict[str, Any]]) -> int | None:
+    evaluations = _evaluations(history)
+    return min(evaluations, key=lambda step: (evaluations[step], step), default=None)
+
+
+def _largest_divisor(number: int, limit: int) -> int:
+    """The largest divisor of `number` that is no greater than `limit`: a step's examples split evenly."""
+    return max(divisor for divisor in range(1, min(number, limit) + 1) if number % divisor == 0)
+
+
+def _dataset(examples: Sequence[Example]) -> Any:
+    columns = {
+        "input_ids": [list(example.ids) for example in examples],
+        "labels": [list(example.labels) for example in examples],
+    }
+    return Dataset.from_dict(columns)

@@ -1,0 +1,55 @@
+"""What decides a run's outcome is hashed, what does not is left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from isheep.recipe import Recipe, parse_recipe
+from isheep.store.manifest import assessor_hashes, machine, model_hashes, seed_hash, versions
+
+
+def recipe(folder: Path) -> Recipe:
+    return parse_recipe({"model": {"path": str(folder)}, "seeds": {"path": str(folder / "seeds.jsonl")}}, "test")
+
+
+def test_weights_tokenizer_and_configuration_are_hashed(tmp_path: Path) -> None:
+    for name in (
+        "config.json", "pytorch_model.bin", "model.safetensors", "tokenizer.model", "vocab.txt", "merges.txt",
+        "chat_template.jinja", "README.md", "LICENSE.txt", "seeds.jsonl",
+    ):  # fmt: skip
+        (tmp_path / name).write_text("abc")
+    (tmp_path / "folder.json").mkdir()
+    found = model_hashes(recipe(tmp_path))
+    assert list(found) == [
+        "chat_template.jinja", "config.json", "merges.txt", "model.safetensors", "pytorch_model.bin",
+        "tokenizer.model", "vocab.txt",
+    ]  # fmt: skip
+    assert set(found.values()) == {"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}
+    assert seed_hash(recipe(tmp_path)) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_what_is_not_there_has_no_hash(tmp_path: Path) -> None:
+    assert model_hashes(recipe(tmp_path / "none")) == {}
+    assert seed_hash(recipe(tmp_path / "none")) is None
+
+
+def test_an_assessor_is_hashed_where_it_is_a_model_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("abc")
+
+    def hashes(assessor: str) -> dict[str, dict[str, str]]:
+        entries = {"model": {"path": "m"}, "assess": {"assessor": assessor}}
+        return assessor_hashes(parse_recipe(entries, "test"))
+
+    assert hashes(str(tmp_path)) == {str(tmp_path): model_hashes(recipe(tmp_path))}
+    assert hashes("current") == hashes("base") == hashes("random") == {}
+
+
+def test_versions_are_of_the_installed_packages() -> None:
+    found = versions()
+    assert found["torch"] is not None
+    assert found["lm_eval"] is not None
+    assert all(value is None or value[0].isdigit() for value in found.values())
+
+
+def test_the_machine_has_processors_and_memory() -> None:
+    assert list(machine()) == ["platform", "cpus", "memory"]
