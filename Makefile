@@ -4,7 +4,7 @@ BIN := .venv/bin
 # pip writes constraint failures in full; anything else is noise on a first screen.
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
-.PHONY: demo test test-vllm test-code test-judges lint lamb clean
+.PHONY: demo test test-vllm test-code test-judges lint coverage mutants lamb clean
 
 demo: .venv/installed
 	$(BIN)/isheep run lamb --dir runs/demo
@@ -30,6 +30,16 @@ lint: .venv/installed-test
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
+
+# Which lines of src the tests run, those in processes of their own included; half an hour.
+coverage: .venv/installed-quality
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing
+
+# How many small changes of the code the tests notice (pyproject.toml says of which); the better part of an hour.
+mutants: .venv/installed-quality
+	NUMBA_DISABLE_JIT=1 OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2
+	$(BIN)/mutmut results
 
 # Pretrains the embedded model from nothing, over the shipped weights; under an hour on two cores.
 lamb: .venv/installed
@@ -44,6 +54,10 @@ lamb: .venv/installed
 
 .venv/installed-test: .venv/installed
 	$(PIP) install --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+.venv/installed-quality: .venv/installed-test
+	$(PIP) install --constraint constraints.txt --editable '.[quality]'
 	touch $@
 
 .venv-vllm/installed: pyproject.toml requirements-vllm.txt
@@ -63,4 +77,4 @@ lamb: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv .venv-vllm .venv-alpaca .venv-evalplus build runs .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm .venv-alpaca .venv-evalplus build runs mutants .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

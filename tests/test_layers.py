@@ -1,9 +1,10 @@
-"""What may import what: downward only, and the loop knows no world and no verifier."""
+"""What the contracts of pyproject.toml cannot say of the layers (`lint-imports` holds those in CI)."""
 
 from __future__ import annotations
 
-import ast
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,28 +12,6 @@ from pathlib import Path
 import isheep
 
 SOURCE = Path(isheep.__file__).parent
-
-
-def imported_by(file: Path) -> set[str]:
-    """The isheep modules that a file names in an import, wherever it stands in the file."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in names if name.startswith("isheep")}
-
-
-def test_nothing_outside_lamb_imports_lamb() -> None:
-    outside = [file for file in SOURCE.rglob("*.py") if "lamb" not in file.relative_to(SOURCE).parts]
-    assert len(outside) > 20
-    guilty = {
-        str(file.relative_to(SOURCE)): found
-        for file in outside
-        if (found := {name for name in imported_by(file) if name.startswith("isheep.lamb")})
-    }
-    assert guilty == {}
 
 
 BLOCKED_RUN = """
@@ -67,3 +46,22 @@ def test_the_loop_runs_where_lambs_world_cannot_be_imported(tmp_path: Path) -> N
 
 def test_the_loop_is_a_table_of_contents() -> None:
     assert len((SOURCE / "loop.py").read_text(encoding="utf-8").splitlines()) < 150
+
+
+def test_a_contract_of_the_layers_breaks_where_it_should(tmp_path: Path) -> None:
+    shutil.copytree(SOURCE, tmp_path / "isheep", ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
+    shutil.copy(Path(__file__).parents[1] / "pyproject.toml", tmp_path)
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-cache", "--no-logo"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+
+    def broken() -> tuple[int, str]:
+        ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        return ended.returncode, ended.stdout
+
+    assert broken()[0] == 0
+    quota = tmp_path / "isheep" / "filters" / "quota.py"
+    quota.write_text(quota.read_text(encoding="utf-8") + "\nfrom isheep.evaluation import registry\n", encoding="utf-8")
+    code, said = broken()
+    assert code == 1
+    assert "Imports go downward only BROKEN" in said
+    assert "No benchmark reaches what writes, answers, judges, filters or trains BROKEN" in said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 
@@ -14,6 +15,7 @@ from isheep.stages import evaluate as stage
 from isheep.stages.evaluate import PROTOCOL, evaluate, refuse_another_protocol
 from isheep.store.run import Run
 from isheep.store.status import status
+from tests.conftest import BuildTokenizer
 
 OWN = ["evaluate.tasks=package:lamb/benchmark", "evaluate.benchmarks=[lamb]", "evaluate.limit=3"]
 
@@ -80,3 +82,14 @@ def test_a_later_iteration_is_measured_as_the_base_was(run: Path, monkeypatch: p
         with pytest.raises(UserError, match="measured otherwise"):
             evaluate(iteration, owned.recipe, None)  # type: ignore[arg-type]
         assert iteration.read_json("scores.json") is None
+
+
+def test_a_base_without_the_turn_end_of_the_template_is_measured_all_the_same(
+    tiny_model: Path, tmp_path: Path, build_tokenizer: BuildTokenizer
+) -> None:
+    folder = tmp_path / "bare"
+    copytree(tiny_model, folder)
+    plain = ("<|endoftext|>", "<a>", "<b>", "<pad>", "<s>")
+    build_tokenizer(specials=plain).save_pretrained(folder)
+    found = measure_models(folder, ["lamb"], 2, ["evaluate.tasks=package:lamb/benchmark", "respond.max_new_tokens=8"])
+    assert found.scores[str(folder)]["lamb"]["prompt_level_strict_acc"]["n"] == 2

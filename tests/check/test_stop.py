@@ -164,3 +164,8 @@ def test_settings_that_contradict_each_other(folder: Path) -> None:
 def test_a_value_outside_its_range(folder: Path, setting: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         rule(folder, ["plain"], **setting)
+
+
+def test_alarms_stop_a_run_that_measures_nothing(folder: Path) -> None:
+    assert rule(folder, [], on_alarms=["nothing_kept"]) == "ends early on nothing_kept"
+    assert rule(folder, []) is None

@@ -9,8 +9,9 @@ import pytest
 from isheep.models import Models
 from isheep.recipe import Recipe, load_recipe
 from isheep.records import Assessment, Instruction, Response
-from isheep.stages.decontaminate import contaminated, decontaminate
+from isheep.stages.decontaminate import decontaminate
 from isheep.stages.select import select
+from isheep.store.joined import contaminated
 from isheep.store.run import Run
 
 OWN = ("evaluate.tasks=package:lamb/benchmark", "evaluate.benchmarks=[lamb]")

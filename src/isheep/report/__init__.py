@@ -16,10 +16,9 @@ from isheep.report import sections
 from isheep.report.charts import histograms, score_charts
 from isheep.report.samples import SAMPLED, sample
 from isheep.report.verdict import verdict
-from isheep.stages.decontaminate import FILE as CONTAMINATION
 from isheep.stages.evaluate import PROTOCOL
 from isheep.store.files import storable, sync, write_atomic
-from isheep.store.joined import join
+from isheep.store.joined import CONTAMINATION, join
 from isheep.store.run import MANIFEST, Run
 from isheep.store.status import status, stopped
 from isheep.terminal import printable

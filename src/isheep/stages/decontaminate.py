@@ -9,10 +9,8 @@ from isheep.evaluation.registry import open_benchmark
 from isheep.filters.contamination import Contamination, Hit
 from isheep.progress import say
 from isheep.recipe import Recipe, overridden
-from isheep.store.joined import answered_pairs
+from isheep.store.joined import CONTAMINATION, answered_pairs
 from isheep.store.run import Iteration
-
-FILE = "contamination.json"
 
 
 def decontaminate(iteration: Iteration, recipe: Recipe) -> None:
@@ -23,7 +21,7 @@ def decontaminate(iteration: Iteration, recipe: Recipe) -> None:
     Raises:
         UserError: a benchmark's data is not there any more.
     """
-    if iteration.read_json(FILE) is not None:
+    if iteration.read_json(CONTAMINATION) is not None:
         return
     document: dict[str, dict[str, Any]] = {}
     if recipe.evaluate.contamination != "ignore" and recipe.evaluate.benchmarks:
@@ -35,21 +33,12 @@ def decontaminate(iteration: Iteration, recipe: Recipe) -> None:
             texts = benchmark.texts()
             hits = pairs.hits(name, texts, benchmark.formulaic)
             document[name] = {"texts": len(texts), "hits": [_row(hit) for hit in hits]}
-    iteration.write_json(FILE, document)
+    iteration.write_json(CONTAMINATION, document)
     counts = Counter({name: len(found["hits"]) for name, found in document.items()})
     if total := sum(counts.values()):
         told = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
         line = f"! iteration {iteration.number}: {total} pairs hold questions of benchmarks ({told})"
         say(line)
-
-
-def contaminated(iteration: Iteration) -> dict[str, str]:
-    """Id of a pair -> the benchmarks whose questions it holds, as a reason."""
-    found: dict[str, list[str]] = {}
-    for name, held in (iteration.read_json(FILE) or {}).items():
-        for hit in held["hits"]:
-            found.setdefault(hit["id"], []).append(name)
-    return {id_: f"holds a question of {', '.join(names)}" for id_, names in found.items()}
 
 
 def _row(hit: Hit) -> dict[str, Any]:

@@ -18,9 +18,8 @@ from isheep.recipe import Recipe
 from isheep.recipe.settings import Filter
 from isheep.records import Assessment, Pair, Selection
 from isheep.seeding import derive_seed
-from isheep.stages.decontaminate import contaminated
 from isheep.stages.figures import perplexities, vectors
-from isheep.store.joined import answered_pairs
+from isheep.store.joined import answered_pairs, contaminated
 from isheep.store.run import Iteration
 
 

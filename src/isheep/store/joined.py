@@ -12,6 +12,9 @@ from isheep.errors import UserError
 from isheep.records import Assessment, Instruction, Pair, Response, Selection
 from isheep.store.run import Iteration, Run
 
+CONTAMINATION = "contamination.json"
+"""In an iteration's folder: of each benchmark, which pairs hold a question."""
+
 
 @dataclass(frozen=True, slots=True)
 class Joined:
@@ -81,6 +84,15 @@ def kept_instructions(iteration: Iteration) -> list[Instruction]:
     """The instructions of these pairs."""
     kept = _kept(iteration)
     return [record for record in iteration.table("instructions").rows() if record.id in kept]
+
+
+def contaminated(iteration: Iteration) -> dict[str, str]:
+    """Id of a pair -> the benchmarks whose questions it holds, as a reason."""
+    found: dict[str, list[str]] = {}
+    for name, held in (iteration.read_json(CONTAMINATION) or {}).items():
+        for hit in held["hits"]:
+            found.setdefault(hit["id"], []).append(name)
+    return {id_: f"holds a question of {', '.join(names)}" for id_, names in found.items()}
 
 
 def find(

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from isheep.errors import UserError
 from isheep.prompts import Prompt, bare
-from isheep.prompts.tasks import list_tasks, next_task
 
 
 @pytest.fixture
@@ -53,10 +52,6 @@ def test_a_prompt_file_that_does_not_fit(file: Path, content: str, what: str) ->
     assert refused.value.where == str(file)
 
 
-def test_tasks_are_numbered_from_where_the_list_begins() -> None:
-    assert (
-        list_tasks([("Add.", "1 2")], first=3) + next_task(4)
-        == "3. Instruction: Add.\nInput: 1 2\n###\n4. Instruction:"
-    )
+def test_a_task_as_plain_text() -> None:
     assert bare("Add.", "") == "Add."
     assert bare("Add.", "1 2") == "Add.\n1 2"

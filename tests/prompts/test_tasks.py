@@ -38,3 +38,8 @@ def test_any_text_is_read_without_an_error(text: str, cut: bool) -> None:
     for instruction, input_, malformed in parse_tasks(text, cut):
         assert instruction == instruction.strip()
         assert not (malformed and input_)
+
+
+def test_tasks_are_numbered_from_where_the_list_begins() -> None:
+    listed = list_tasks([("Add.", "1 2")], first=3) + next_task(4)
+    assert listed == "3. Instruction: Add.\nInput: 1 2\n###\n4. Instruction:"
