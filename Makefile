@@ -38,7 +38,7 @@ coverage: .venv/installed-quality
 
 # How many small changes of the code the tests notice (pyproject.toml says of which); the better part of an hour.
 mutants: .venv/installed-quality
-	NUMBA_DISABLE_JIT=1 OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2
 	$(BIN)/mutmut results
 
 # Pretrains the embedded model from nothing, over the shipped weights; under an hour on two cores.

@@ -349,8 +349,8 @@ def test_filters_that_keep_nothing_stop_with_the_reasons_counted(filled: Filled,
             assert caught.value.exit_code == 3
             assert str(caught.value) == (
                 "iteration 1 kept nothing to train on (threshold 47). Choose `select.threshold` between the modes of "
-                "the scores, and give the command the changed setting with --accept-changes "
-                " to go on, or another --dir to start anew."
+                "the scores, and give the command the changed setting with --accept-changes to "
+                "go on, or another --dir to start anew."
             )
 
 
