@@ -124,7 +124,7 @@ def _measured(names: Sequence[str], recipe: Recipe, models: dict[str, Model]) ->
         weights = fingerprint(model.weights) if model.weights else None
         scores: Scores = {}
         for name, benchmark in benchmarks.items():
-            decides = [base, weights, model.number > 0, how, recipe.evaluate.prompts, name, protocols[name]]
+            decides = [base, weights, model.trained, how, recipe.evaluate.prompts, name, protocols[name]]
             file = cache_folder() / "evaluations" / f"{_hash(decides)}.json"
             if not file.is_file():
                 measured = benchmark.measure(model, recipe.seed)

@@ -102,17 +102,22 @@ class Model:
         """How records name it: `iteration-N`, `base`, or the folder of another model."""
         return f"iteration-{self.number}" if self.number else self.models.base_name
 
+    @property
+    def trained(self) -> bool:
+        """Whether it is spoken to in the template; the base is asked in bare text."""
+        return self.number > 0
+
     def ask(self, instruction: str, input_: str = "") -> tuple[int, ...]:
         """The prompt of a zero-shot task (section 3.1): bare text for the base, the template for a trained model."""
         text = bare(instruction, input_)
-        if self.number == 0:
+        if not self.trained:
             return self.encoder.plain(f"{text}\n")
         return self.encoder.chat([{"role": "user", "content": text}])
 
     def answered(self, instruction: str, input_: str, response: str) -> tuple[tuple[int, ...], int]:
         """The prompt of `ask` with the response after it (no turn end), and how many of the ids are the prompt's."""
         prompt = self.ask(instruction, input_)
-        if self.number:
+        if self.trained:
             text = bare(instruction, input_)
             turns = [{"role": "user", "content": text}, {"role": "assistant", "content": response}]
             return self.encoder.supervised(turns)[0][:-1], len(prompt)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from isheep.check.assess import refuse_contradictions
 from isheep.check.select import quotas, refuse_filters, rules_in_force
 from isheep.errors import UserError
+from isheep.filters.pairs import PAIR_FILTERS
 from isheep.recipe import Recipe, load_recipe, parse_recipe
+from isheep.recipe.settings import Filter
 
 
 def recipe(size: int = 100, level: str = "both", rules: dict[str, Any] | None = None, **select: Any) -> Recipe:
@@ -144,3 +146,7 @@ def test_the_rules_in_one_line() -> None:
     assert rules_in_force(recipe()) == "package:filters/english.yaml  4 to 150 words"
     assert rules_in_force(recipe(rules={"off": ["url", "marker"]})).endswith("  without url, marker")
     assert rules_in_force(recipe(threshold=-1)) == "none: select.threshold is -1"
+
+
+def test_every_filter_says_what_it_needs() -> None:
+    assert list(PAIR_FILTERS) == list(get_args(Filter))

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from isheep.errors import UserError
+from isheep.filters.pairs import PAIR_FILTERS
 from isheep.recipe import Recipe
+from isheep.recipe.settings import SelectSettings
 
 
 def refuse_filters(recipe: Recipe) -> None:
@@ -18,15 +20,16 @@ def refuse_filters(recipe: Recipe) -> None:
     if -1 < settings.threshold < 0:
         what = f"{settings.threshold:g} is neither -1 (no rules) nor a score."
         raise UserError("select.threshold", what, "Give -1, 0 (rules, and no score filter) or more.")
-    for name, number in (("random", settings.random), ("top", settings.top)):
-        if name in settings.filters and number is None:
-            what = f"names `{name}`, but select.{name} does not say how many."
-            raise UserError("select.filters", what, f"Give select.{name} a number, or take `{name}` out of the list.")
-        if name not in settings.filters and number is not None:
+    for name, one in PAIR_FILTERS.items():
+        number = one.quota(settings)
+        if name in settings.filters and one.leaves and number is None:
+            what = f"names `{name}`, but select.{one.leaves} does not say how many."
+            mend = f"Give select.{one.leaves} a number, or take `{name}` out of the list."
+            raise UserError("select.filters", what, mend)
+        if name not in settings.filters and number is not None and one.quota(SelectSettings()) is None:
             what = f"is {number}, but select.filters does not name `{name}`."
-            raise UserError(
-                f"select.{name}", what, f"Put `{name}` into the list where it has to work, or take this out."
-            )
+            mend = f"Put `{name}` into the list where it has to work, or take this out."
+            raise UserError(f"select.{one.leaves}", what, mend)
     if "density" in settings.filters and settings.density.clusters > recipe.size:
         what = f"{settings.density.clusters} clusters of at most {recipe.size} pairs (size) cannot be."
         raise UserError("select.density.clusters", what, f"Give at most {recipe.size}, or raise size.")
@@ -40,16 +43,12 @@ def quotas(recipe: Recipe, of: Callable[[Sequence[int]], int] = max) -> dict[str
 
     `of` chooses among the iterations where `select.random` says a number for each: the greatest, unless told.
     """
-    settings = recipe.select
-    wanted = settings.random
-    found = {
-        "random": ("select.random", of(wanted) if isinstance(wanted, list) else wanted),
-        "density": ("select.density.clusters", settings.density.clusters),
-        "top": ("select.top", settings.top),
-        "cap": ("select.cap", settings.cap),
-    }
-    chosen = (found[name] for name in settings.filters if name in found)
-    return {setting: most for setting, most in chosen if most is not None}
+    found: dict[str, int] = {}
+    for one in (PAIR_FILTERS[name] for name in recipe.select.filters):
+        quota = one.quota(recipe.select)
+        if quota is not None:
+            found[f"select.{one.leaves}"] = of(quota) if isinstance(quota, list) else quota
+    return found
 
 
 def most_pairs(recipe: Recipe, of: Callable[[Sequence[int]], int] = max) -> int:

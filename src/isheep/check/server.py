@@ -6,6 +6,7 @@ from pathlib import Path
 
 from isheep.encoder import Encoder
 from isheep.errors import UserError
+from isheep.filters.pairs import PAIR_FILTERS
 from isheep.recipe import Recipe
 
 
@@ -14,8 +15,10 @@ def refuse_without_model(recipe: Recipe) -> None:
     if recipe.engine.name != "openai":
         return
     mend = "Leave it out, or choose another engine.name."
-    if "density" in recipe.select.filters:
-        raise UserError("select.filters", "names `density`, whose vectors no server gives (engine.name openai).", mend)
+    for name in recipe.select.filters:
+        if PAIR_FILTERS[name].vectors:
+            what = f"names `{name}`, whose vectors no server gives (engine.name openai)."
+            raise UserError("select.filters", what, mend)
     if recipe.synthesize.shots_drawn == "clusters":
         what = "is clusters, whose vectors no server gives (engine.name openai)."
         raise UserError("synthesize.shots_drawn", what, mend)
@@ -71,7 +74,8 @@ def ask_server(recipe: Recipe, folder: Path, encoder: Encoder) -> tuple[str, lis
 def _refuse_perplexity(recipe: Recipe, url: str) -> None:
     what = f"needs log-probabilities, which the server {url} does not give."
     mend = "Leave it out, or serve the model with vLLM."
-    if "perplexity" in recipe.select.filters:
-        raise UserError("select.filters", f"names `perplexity`, which {what}", mend)
+    for name in recipe.select.filters:
+        if PAIR_FILTERS[name].log_probabilities:
+            raise UserError("select.filters", f"names `{name}`, which {what}", mend)
     if recipe.synthesize.shots_drawn == "inverse_perplexity":
         raise UserError("synthesize.shots_drawn", f"is inverse_perplexity, which {what}", mend)

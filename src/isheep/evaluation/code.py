@@ -101,7 +101,7 @@ class CodeBenchmark:
         """
         problems = self._problems
         prompts = [self._asked(model, problem) for problem in problems]
-        continues = model.number == 0
+        continues = not model.trained
         generations = [
             Generation(
                 model.encoder.plain(prompt) if continues else model.ask(prompt),
@@ -133,7 +133,7 @@ class CodeBenchmark:
     def _asked(self, model: Model, problem: dict[str, Any]) -> str:
         """The problem as evalplus shows it, with the instruction around it unless the base goes on with it."""
         text = problem["prompt"].strip()
-        return f"{text}\n" if model.number == 0 else self._prompt.render(problem=text)
+        return f"{text}\n" if not model.trained else self._prompt.render(problem=text)
 
     @cached_property
     def _file(self) -> Path:

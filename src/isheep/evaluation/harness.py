@@ -104,7 +104,7 @@ class Harness(LM):  # type: ignore[misc]
         text, wanted = request.args
         settings = normalize_gen_kwargs(wanted)
         shots = self._tasks[request.task_name].get_config("num_fewshot")
-        continues = self._as_written or (self._model.number == 0 and (shots or text.rstrip().endswith(":")))
+        continues = self._as_written or (not self._model.trained and (shots or text.rstrip().endswith(":")))
         return Generation(
             self._model.encoder.plain(text) if continues else self._model.ask(text.strip()),
             most=settings["max_gen_toks"],

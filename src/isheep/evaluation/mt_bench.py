@@ -261,7 +261,7 @@ def _prompt(model: Model, question: str) -> tuple[int, ...]:
 
 def _second_prompt(model: Model, questions: tuple[str, str], answer: str) -> tuple[int, ...]:
     first, second = questions
-    if model.number == 0:
+    if not model.trained:
         return model.ask(f"{whole(first, '', answer)}\n{second}")
     turns = [("user", first), ("assistant", answer), ("user", second)]
     return model.encoder.chat([{"role": role, "content": content} for role, content in turns])
