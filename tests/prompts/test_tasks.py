@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isheep.prompts.tasks import list_tasks, next_task, parse_tasks
+from isheep.prompts.tasks import list_tasks, mark_in, next_task, parse_tasks
+
+TEXT = st.text("ab .:\n#\u2028é", min_size=1).map(str.strip).filter(lambda text: text and not mark_in(text))
+"""Texts as seeds may have them: none of the marks of the list."""
 
 
 def test_the_list_that_is_shown_reads_back() -> None:
@@ -23,6 +27,31 @@ def test_a_completion_goes_on_right_after_the_opening_of_the_next_task() -> None
 def test_the_last_task_of_a_completion_cut_by_length_is_left_out() -> None:
     text = next_task(2) + " Name a river.\nInput: <noinput>\n###\n3. Instruction: Name a"
     assert list(parse_tasks(text, cut=True)) == [("Name a river.", "", False)]
+
+
+def test_of_a_completion_cut_by_length_all_but_the_last_task_are_read() -> None:
+    tasks = [(f"Name river number {number}.", "") for number in range(4)]
+    text = list_tasks(tasks).removesuffix("###\n")
+    assert [instruction for instruction, _, _ in parse_tasks(text, cut=True)] == [task for task, _ in tasks[:-1]]
+    assert list(parse_tasks("", cut=True)) == []
+
+
+def test_what_stands_empty_between_two_borders_is_no_task() -> None:
+    text = f"{list_tasks([('Name a river.', '')])}\n###\n{list_tasks([('Name a lake.', '')], first=2)}"
+    assert [instruction for instruction, _, _ in parse_tasks(text, cut=False)] == ["Name a river.", "Name a lake."]
+
+
+@given(st.lists(st.tuples(TEXT, TEXT), min_size=1), st.integers(0, 99))
+def test_whatever_tasks_are_listed_are_read_back(tasks: list[tuple[str, str]], first: int) -> None:
+    assert list(parse_tasks(list_tasks(tasks, first), cut=False)) == [(*task, False) for task in tasks]
+
+
+@pytest.mark.parametrize(
+    ("text", "mark"),
+    [("Plain.", None), ("a ### b", "###"), ("A <noinput>", "<noinput>"), ("a <NoInput>", "<noinput>"), ("##", None)],
+)
+def test_a_mark_of_the_list_in_a_text_is_found(text: str, mark: str | None) -> None:
+    assert mark_in(text) == mark
 
 
 def test_a_task_without_its_input_line_is_malformed_and_stays_whole() -> None:
@@ -43,3 +72,4 @@ def test_any_text_is_read_without_an_error(text: str, cut: bool) -> None:
 def test_tasks_are_numbered_from_where_the_list_begins() -> None:
     listed = list_tasks([("Add.", "1 2")], first=3) + next_task(4)
     assert listed == "3. Instruction: Add.\nInput: 1 2\n###\n4. Instruction:"
+    assert list_tasks([("Add.", "1 2")]).startswith("1. ")

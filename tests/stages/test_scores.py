@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isheep.stages.scores import SCORES, _expected, parse_score
+from isheep.models import Model, Models
+from isheep.recipe import parse_recipe
+from isheep.stages.scores import LEAST_MASS, SCORES, TOO_LONG, Reading, _expected, parse_score, read_distributions
+
+ON_CPU = {"device": "cpu", "threads": 1}
 
 
 @pytest.mark.parametrize(
@@ -65,3 +70,59 @@ def test_one_is_not_counted_where_it_begins_ten() -> None:
 
 def test_a_model_that_means_to_write_something_else_gives_no_score() -> None:
     assert _expected([math.log(1e-4)] * 10, SINGLE).score is None
+
+
+@pytest.mark.parametrize(("each", "told"), [(LEAST_MASS / 10 * 1.001, True), (LEAST_MASS / 10 * 0.999, False)])
+def test_the_ten_have_to_be_likely_enough_together(each: float, told: bool) -> None:
+    reading = _expected([math.log(each)] * 10, SINGLE)
+    assert (reading.score is not None) == told
+    assert json.loads(reading.raw or "") == {str(score): pytest.approx(each, abs=1e-6) for score in SCORES}
+
+
+def test_a_probability_for_each_candidate_is_wanted() -> None:
+    with pytest.raises(ValueError, match="zip"):
+        _expected([0.0] * 9, SINGLE)
+
+
+def test_probabilities_are_kept_to_a_millionth() -> None:
+    assert json.loads(_expected([math.log(0.0123456789)] * 10, SINGLE).raw or "")["1"] == 0.012346
+
+
+@pytest.fixture(scope="module")
+def base() -> Iterator[Model]:
+    recipe = parse_recipe({"model": {"path": "package:lamb/model", "dtype": "float32"}, "engine": ON_CPU}, "test")
+    with Models(recipe) as models:
+        yield models.base
+
+
+def test_a_distribution_is_what_the_model_gives_the_ten_scores(base: Model) -> None:
+    texts = [f"Instruction: Name {name} birds.\nScore:" for name in ("two", "three", "no")]
+    encode = base.encoder.plain
+    readings = read_distributions(texts, base)
+    for text, reading in zip(texts, readings, strict=True):
+        written = {score: encode(f"{text} {score}") for score in SCORES}
+        lead = next(place for place, tokens in enumerate(zip(*written.values(), strict=False)) if len(set(tokens)) > 1)
+        rows = {score: base.engine.score_sequences([ids])[0] for score, ids in written.items()}
+        found = {score: math.exp(sum(row[lead - 1 :])) for score, row in rows.items()}
+        raw = json.loads(reading.raw or "")
+        assert raw["7"] == pytest.approx(found[7], abs=2e-5)
+        assert raw["1"] == pytest.approx(max(0.0, found[1] - found[10]) if begins(encode) else found[1], abs=2e-5)
+        mass = sum(raw.values())
+        told = sum(int(score) * p for score, p in raw.items()) / mass if mass >= LEAST_MASS else None
+        assert reading.score == (None if told is None else pytest.approx(told, abs=1e-3))
+
+
+def begins(encode: Callable[[str], tuple[int, ...]]) -> bool:
+    """Whether the tokens of `1` are the first of those of `10`."""
+    one, ten = encode("Score: 1"), encode("Score: 10")
+    return len(one) < len(ten) and ten[: len(one)] == one
+
+
+def test_a_text_that_leaves_no_room_for_a_score_could_not_be_told(base: Model) -> None:
+    positions = base.engine.positions
+    assert positions is not None
+    room = positions - len(base.encoder.plain("Score: 10")) + len(base.encoder.plain("Score:"))
+    fits = next(text for n in range(positions, 0, -1) if len(base.encoder.plain(text := "a " * n + "Score:")) <= room)
+    readings = read_distributions([fits, f"a a a {fits}", fits], base)
+    assert [reading == Reading(None, TOO_LONG) for reading in readings] == [False, True, False]
+    assert readings[0] == readings[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,9 +18,11 @@ from transformers import AutoModelForCausalLM
 from isheep import drain
 from isheep.errors import Interrupted, NothingKept
 from isheep.filters.perplexity import FIELDS
+from isheep.filters.quota import draw, top
 from isheep.models import Model, Models
 from isheep.recipe import Recipe, parse_recipe
 from isheep.records import Assessment, Instruction, Pair, Response, Selection
+from isheep.seeding import derive_seed
 from isheep.stages.figures import perplexities
 from isheep.stages.select import choose, select
 from isheep.stages.training_set import gather, nothing_kept
@@ -367,3 +370,24 @@ def test_what_to_do_depends_on_what_dropped_the_most(rules: list[str], words: st
     message = nothing_kept(2, [Selection(str(place), False, rule) for place, rule in enumerate(rules)])
     assert message.startswith(f"iteration 2 kept nothing to train on {words}")
     assert "--accept-changes" in message
+
+
+def test_what_a_filter_draws_is_a_function_of_run_seed_iteration_and_its_own_name(chosen: Chosen) -> None:
+    ids = [row.id for row in ALIKE]
+    for iteration in (1, 2):
+        rng = {name: random.Random(derive_seed(3, iteration, name)) for name in ("random", "cap", "top")}
+        expected = {
+            "random": draw(ids, 9, "random", rng["random"]),
+            "cap": draw(ids, 9, "cap", rng["cap"]),
+            "top": top(dict.fromkeys(ids, 9.0), 9, rng["top"]),
+        }
+        for name, drops in expected.items():
+            rows = chosen(ALIKE, iteration, seed=3, filters=[name], **{name: 9})
+            assert {row.id: row.reason for row in rows if not row.kept} == {
+                id_: drop.reason for id_, drop in drops.items()
+            }
+
+
+def test_a_quota_that_is_not_given_drops_nothing(chosen: Chosen) -> None:
+    for name in ("random", "top"):
+        assert all(row.kept for row in chosen(ALIKE, filters=[name]))

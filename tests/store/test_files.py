@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import logging
+import math
 import os
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from isheep.errors import StageError
-from isheep.store.files import fingerprint, link, read_json, set_aside, sha256_file, storable, write_atomic, write_json
+from isheep.store.files import (
+    cache_folder,
+    fingerprint,
+    link,
+    now,
+    read_json,
+    read_json_lines,
+    set_aside,
+    sha256_file,
+    storable,
+    write_atomic,
+    write_json,
+    write_json_lines,
+)
+
+CHARACTERS = st.characters(exclude_categories=["Cs"])
 
 
 @pytest.mark.parametrize(
@@ -156,3 +177,96 @@ def test_a_link_that_cannot_be_made_is_named(tmp_path: Path, folder: Path) -> No
     (tmp_path / "file").write_text("x")
     with pytest.raises(StageError, match="cannot be written"):
         link(folder, tmp_path / "file" / "below")
+
+
+def test_where_the_disk_has_no_links_a_copy_stands(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*words: object, **more: object) -> None:
+        raise OSError(1, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    link(folder, tmp_path / "deeper" / "still" / "copy")
+    copied = tmp_path / "deeper" / "still" / "copy"
+    assert [(copied / name).read_text() for name in ("a", "deep/b")] == ["a", "deep/b"]
+    assert not (copied / "a").samefile(folder / "a")
+
+
+def test_a_link_of_folders_in_folders(tmp_path: Path, folder: Path) -> None:
+    (folder / "deep" / "very").mkdir()
+    (folder / "deep" / "b").rename(folder / "deep" / "very" / "b")
+    link(folder, tmp_path / "one" / "two" / "linked")
+    assert (tmp_path / "one" / "two" / "linked" / "deep" / "very" / "b").read_text() == "deep/b"
+
+
+def test_the_fingerprint_of_a_folder_is_that_of_its_list(tmp_path: Path, folder: Path) -> None:
+    hashes = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("a", "deep/b")}
+    listed = "".join(f"{name} {found}\n" for name, found in hashes.items())
+    assert fingerprint(folder) == hashlib.sha256(listed.encode()).hexdigest()
+
+
+def test_a_file_of_other_content_and_the_same_time_has_another_fingerprint(tmp_path: Path) -> None:
+    file, other = tmp_path / "a", tmp_path / "b"
+    for text in ("one", "four"):
+        file.write_text(text)
+        os.utime(file, ns=(5, 5))
+        assert fingerprint(file) == hashlib.sha256(text.encode()).hexdigest()
+    other.write_text("five")
+    os.utime(other, ns=(5, 5))
+    other.replace(file)
+    assert fingerprint(file) == hashlib.sha256(b"five").hexdigest()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(CHARACTERS),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(CHARACTERS), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(rows=st.lists(st.dictionaries(st.text(CHARACTERS), JSON, max_size=3), max_size=4))
+def test_lines_of_json_come_back_as_they_were(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]
+) -> None:
+    file = tmp_path_factory.mktemp("lines") / "deep" / "rows.jsonl"
+    write_json_lines(file, rows)
+    assert list(read_json_lines(file)) == rows
+    assert file.read_bytes().count(b"\n") == len(rows)
+
+
+def test_lines_of_json_are_text_that_people_read_and_hold_nothing_but_json(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    write_json_lines(file, [{"a": "é\u2028", "b": math.nan, "c": Path("x/y")}, {"d": "\ud800"}])
+    assert file.read_text(encoding="utf-8") == '{"a": "é\u2028", "b": null, "c": "x/y"}\n{"d": "\ufffd"}\n'
+    with gzip.open(tmp_path / "rows.jsonl.gz", "wb") as packed:
+        packed.write(b"\n" + file.read_bytes() + b"  \n")
+    assert list(read_json_lines(tmp_path / "rows.jsonl.gz")) == list(read_json_lines(file))
+
+
+def test_a_number_that_is_none_of_json_is_not_written_as_one(tmp_path: Path) -> None:
+    class Odd(float):
+        """Passes for a number, and is none when it is asked."""
+
+    write_json_lines(tmp_path / "a", [{"x": Odd("inf"), "y": (math.inf, 1.0)}])
+    assert (tmp_path / "a").read_text() == '{"x": null, "y": [null, 1.0]}\n'
+
+
+@pytest.mark.parametrize(
+    ("own", "shared", "folder"),
+    [("/o/n", "/s", "/o/n"), ("~/n", None, "HOME/n"), (None, "/s", "/s/isheep"), ("", "", "HOME/.cache/isheep")],
+)
+def test_where_the_cache_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str | None, shared: str | None, folder: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name, value in (("ISHEEP_CACHE", own), ("XDG_CACHE_HOME", shared)):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    assert cache_folder() == Path(folder.replace("HOME", str(tmp_path)))
+
+
+def test_the_time_is_utc_to_the_second() -> None:
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", now())
+    assert abs(datetime.fromisoformat(now()) - datetime.now(UTC)) < timedelta(seconds=5)

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pytest
+
+from isheep.errors import UserError
 from isheep.recipe import parse_recipe
-from isheep.records import Assessment, Instruction, Response, Selection
-from isheep.store.joined import Joined, join
+from isheep.records import Assessment, Instruction, Pair, Response, Selection
+from isheep.store.joined import (
+    CONTAMINATION,
+    Joined,
+    answered_pairs,
+    contaminated,
+    find,
+    join,
+    kept_instructions,
+    kept_pairs,
+)
 from isheep.store.run import Run
 
 MADE = [Instruction(f"i{n}", 1, n, f"Do {n}.", "", ["s"], 0, "p") for n in range(4)]
@@ -49,3 +62,80 @@ def test_as_dict_has_every_field_and_the_whole_outcome() -> None:
     }  # fmt: skip
     assert Joined(MADE[0], None, Assessment("i0", 1.0, None, "1", None, "base")).as_dict()["following"] is None
     assert Joined(MADE[0], selection=Selection("i0", True, cluster=3)).as_dict()["cluster"] == 3
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """Two iterations: of the first two pairs are kept and two instructions dropped, the second has just begun."""
+    with Run.create_or_resume(tmp_path / "run", parse_recipe({"model": {"path": "m"}}, "test")) as run:
+        one = run.iteration(1)
+        one.table("instructions").append([MADE[0], SHORT, *MADE[1:]])
+        one.table("responses").append(
+            [Response(f"i{n}", f"Done {n}.", "stop", 2, *(["echo", "same"] if n == 3 else [])) for n in range(4)]
+        )
+        one.table("assessments").append([Assessment(f"i{n}", 9.0, 9.0, None, None, "base") for n in range(3)])
+        one.table("selection").append(
+            [Selection("i1", False, "cap", "many"), Selection("i2", True), Selection("i0", True)]
+        )
+        run.iteration(2).table("instructions").append(
+            [Instruction("j0", 2, 0, "Sing.", "", [], 1, "p", "short", "1 word")]
+        )
+        run.iteration(0).write_json("scores.json", {})
+        yield run
+
+
+def ids(records: Sequence[Joined]) -> list[str]:
+    return [record.instruction.id for record in records]
+
+
+def test_pairs_are_what_passed_the_rules_and_the_kept_ones_of_them(run: Run) -> None:
+    one = run.iteration(1)
+    assert list(answered_pairs(one)) == [Pair(f"i{n}", f"Do {n}.", "", f"Done {n}.") for n in range(3)]
+    assert [pair.id for pair in kept_pairs(one)] == ["i0", "i2"]
+    assert kept_instructions(one) == [MADE[0], MADE[2]]
+    assert not list(answered_pairs(run.iteration(2)))
+    assert not kept_instructions(run.iteration(2))
+
+
+def test_what_holds_a_question_is_told_with_every_benchmark(run: Run) -> None:
+    assert contaminated(run.iteration(1)) == {}
+    hits = {"arc": ["i0"], "lamb": [], "piqa": ["i2", "i0"]}
+    held = {
+        name: {"texts": 9, "hits": [{"id": one, "item": 3, "shared": "a b"} for one in found]}
+        for name, found in hits.items()
+    }
+    run.iteration(1).write_json(CONTAMINATION, held)
+    assert contaminated(run.iteration(1)) == {
+        "i0": "holds a question of arc, piqa",
+        "i2": "holds a question of piqa",
+    }
+
+
+def test_records_are_found_by_iteration_outcome_and_reason(run: Run) -> None:
+    assert ids(find(run)) == ["i0", "i9", "i1", "i2", "i3", "j0"]
+    assert ids(find(run, iteration=2)) == ["j0"]
+    assert ids(find(run, iteration=1, limit=2)) == ["i0", "i9"]
+    assert ids(find(run, kept=True)) == ["i0", "i2"]
+    assert ids(find(run, kept=False)) == ["i9", "i1", "i3", "j0"]
+    assert ids(find(run, reason="short")) == ["i9", "j0"]
+    assert ids(find(run, reason="short", iteration=1)) == ["i9"]
+    assert ids(find(run, kept=True, reason="short")) == []
+
+
+def test_what_is_not_there_to_be_found_is_told_with_what_is(run: Run) -> None:
+    for number in (0, 7):
+        with pytest.raises(UserError) as caught:
+            find(run, iteration=number)
+        assert caught.value.where == "--iteration"
+        assert caught.value.what == f"{run.directory} has no records of iteration {number}."
+        assert caught.value.mend == "It has: 1, 2."
+    with pytest.raises(UserError) as caught:
+        find(run, reason="shrot")
+    assert str(caught.value) == "--reason: no rule 'shrot' dropped anything here. These did: cap, echo, short."
+
+
+def test_a_run_that_has_just_begun_has_no_records_yet(tmp_path: Path) -> None:
+    with Run.create_or_resume(tmp_path / "run", parse_recipe({"model": {"path": "m"}}, "test")) as run:
+        assert find(run) == []
+        with pytest.raises(UserError, match="It has: none yet"):
+            find(run, iteration=1)

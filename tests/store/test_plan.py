@@ -372,3 +372,61 @@ def test_of_the_threshold_the_rules_look_at_no_more_than_counts(threshold: float
     recipe = load_recipe("lamb", [f"select.threshold={threshold}"])
     off = Rules.of(recipe).instruction("Draw a picture of a bird, please.", "") is None
     assert [settings_read(stage, recipe)["select.threshold"] for stage in ("synthesize", "respond")] == [off, off]
+
+
+def test_a_key_is_of_every_input_whatever_their_order() -> None:
+    # These very keys stand in the notes of runs that people have: another spelling would do all their work again.
+    assert key_of({"stage": "respond", "iteration": 1, "é": [1, None]}) == "9dc26c39e9c9cd369ee5207f"
+    assert key_of({"é": [1, None], "iteration": 1, "stage": "respond"}) == "9dc26c39e9c9cd369ee5207f"
+
+
+def test_the_inputs_name_the_stage_and_the_iteration(recipe: Recipe, tmp_path: Path) -> None:
+    found = inputs("gather", 2, recipe, {}, tmp_path)
+    assert found == {
+        "stage": "gather",
+        "iteration": 2,
+        "setting": None,
+        "iteration-02/instructions": None,
+        "iteration-02/responses": None,
+        "iteration-02/selection": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "files"),
+    [
+        ("respond", 1, ["iteration-01/instructions"]),
+        ("respond", 3, ["iteration-02/adapter", "iteration-02/model", "iteration-03/instructions"]),
+        ("evaluate", 2, ["iteration-02/adapter", "iteration-02/model"]),
+        (
+            "synthesize",
+            3,
+            ["iteration-02/adapter", "iteration-02/model", "iteration-01/instructions", "iteration-02/instructions"],
+        ),
+        ("train", 2, ["iteration-02/training-set.jsonl"]),
+    ],
+)
+def test_the_files_that_a_stage_reads_are_of_its_own_iteration_the_last_or_all_earlier(
+    recipe: Recipe, name: str, number: int, files: list[str]
+) -> None:
+    assert files_read(name, number, recipe) == files
+
+
+def test_what_a_setting_names_is_known_by_its_content_alone(recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("x")
+    hashes = {"model": {"b": "2", "a": "1"}, "assessors": {"judge": {"f": "0"}, "other": {"f": "1"}}}
+    judged = changed_to(recipe, "assess.assessor=judge")
+
+    def of(key_: str, stage: str, known: dict[str, Any], one: Recipe = judged) -> Any:
+        return inputs(stage, 1, one, known, tmp_path)[key_]
+
+    assert of("model.path", "assess", hashes) == of("model.path", "assess", {**hashes, "model": {"a": "1", "b": "2"}})
+    assert of("model.path", "assess", hashes) != of("model.path", "assess", {**hashes, "model": {"a": "1", "b": "3"}})
+    assert of("model.path", "assess", {}) == "package:lamb/model"
+    other = {**hashes, "assessors": {"judge": {"f": "0"}, "other": {"f": "7"}}}
+    assert of("assess.assessor", "assess", hashes) == of("assess.assessor", "assess", other)
+    assert of("assess.assessor", "assess", hashes) not in ("judge", of("assess.assessor", "assess", {"assessors": {}}))
+    current = changed_to(recipe, "assess.assessor=current")
+    assert of("assess.assessor", "assess", {"assessors": {}}, current) == "current"
+    named = changed_to(recipe, "engine.device=" + str(tmp_path / "a"))
+    assert of("engine.device", "assess", hashes, named) == str(tmp_path / "a"), "no setting of a file"
