@@ -6,6 +6,7 @@ A dropped record stays in its table, with `dropped_by` (a rule's name) and `reas
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -76,6 +77,12 @@ class Assessment:
         """The scores that were asked for, by name."""
         told = {"quality": (self.quality, self.quality_raw), "following": (self.following, self.following_raw)}
         return tuple(name for name, found in told.items() if found != (None, None))
+
+    def lowest(self, questions: Sequence[str]) -> float | None:
+        """The lowest of these scores; None where one of them could not be told, or none is asked for."""
+        scores: list[float | None] = [getattr(self, question) for question in questions]
+        told = [score for score in scores if score is not None]
+        return min(told) if told and len(told) == len(scores) else None
 
 
 @dataclass(frozen=True, slots=True)

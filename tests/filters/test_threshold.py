@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from isheep.filters import Drop, together
-from isheep.filters.threshold import lower, score_limit, threshold, unparsed
+from isheep.filters.threshold import score_limit, threshold, unparsed
 from isheep.recipe.settings import QUESTIONS, SelectSettings
 from isheep.records import Assessment
 
@@ -37,7 +37,8 @@ def test_a_score_that_was_not_asked_for_is_not_looked_at() -> None:
     assert threshold(scored(None, 9.0), 8, ["quality"]) == Drop("unparsed", "no score for quality")
     assert unparsed(scored(9.0, None), ["quality"]) is None
     assert unparsed(scored(9.0, None), QUESTIONS) == Drop("unparsed", "no score for following")
-    assert (lower(scored(9.0, 3.0), QUESTIONS), lower(scored(9.0, 3.0), ["quality"])) == (3.0, 9.0)
+    assert (scored(9.0, 3.0).lowest(QUESTIONS), scored(9.0, 3.0).lowest(["quality"])) == (3.0, 9.0)
+    assert (scored(9.0, None).lowest(QUESTIONS), scored(9.0, None).lowest([])) == (None, None)
 
 
 @pytest.mark.parametrize(

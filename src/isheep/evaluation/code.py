@@ -12,6 +12,7 @@ from typing import Any
 
 from isheep.errors import UserError
 from isheep.evaluation.base import Measured, Row, figure
+from isheep.evaluation.data_files import WHERE, data_folder, find
 from isheep.evaluation.grading import Grader, Verdict
 from isheep.evaluation.rounds import Generation, generate
 from isheep.models import Model
@@ -137,18 +138,14 @@ class CodeBenchmark:
 
     @cached_property
     def _file(self) -> Path:
-        settings, name = self._recipe.evaluate, FILES[self._dataset]
-        if settings.data_dir is None:
+        name, folder = FILES[self._dataset], data_folder(self._recipe)
+        if folder is None:
             return self._grader.download(self._dataset)
-        folder = locate(settings.data_dir)
-        found = sorted(path for path in folder.rglob(f"{name}*") if path.name in (name, f"{name}.gz"))
-        if not found:
-            raise UserError(
-                "evaluate.data_dir",
-                f"{folder} holds no {name} or {name}.gz, which {self._name} needs.",
-                "Put evalplus' file there, or leave evaluate.data_dir out and it is downloaded.",
-            )
-        return found[0]
+        found = find(folder, (name, f"{name}.gz"), preferred="evalplus")
+        if found is None:
+            what = f"{folder} holds no {name} or {name}.gz, which {self._name} needs."
+            raise UserError(WHERE, what, f"Put evalplus' file there, or leave {WHERE} out and it is downloaded.")
+        return found
 
     @cached_property
     def _problems(self) -> list[dict[str, Any]]:
@@ -157,7 +154,7 @@ class CodeBenchmark:
             problems = [{field: row[field] for field in _FIELDS} for row in read_json_lines(self._file)]
         except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
             what = f"{self._file} is no file of evalplus' ({type(error).__name__}: {error})."
-            raise UserError("evaluate.data_dir", what, "Get it anew.") from error
+            raise UserError(WHERE, what, "Get it anew.") from error
         return problems[: self._recipe.evaluate.limit]
 
 

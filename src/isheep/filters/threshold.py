@@ -29,11 +29,6 @@ def unparsed(assessment: Assessment, questions: Sequence[Question]) -> Drop | No
     return Drop("unparsed", f"no score for {' and '.join(unread)}") if unread else None
 
 
-def lower(assessment: Assessment, questions: Sequence[Question]) -> float:
-    """The lowest of these scores; raises ValueError where none could be told."""
-    return min(_scores(assessment, questions).values())
-
-
 def _scores(assessment: Assessment, questions: Sequence[Question]) -> dict[Question, float]:
     """The scores that could be told."""
     both: dict[Question, float | None] = {"quality": assessment.quality, "following": assessment.following}

@@ -82,7 +82,7 @@ def health(
     kept_instructions = [instruction for instruction in instructions if instruction.id in kept]
     kept_texts = [standards.compared(instruction) for instruction in kept_instructions]
     earlier_texts = [standards.compared(instruction) for instruction in earlier_kept]
-    lower = [_lower(one, questions) for one in assessments] if questions else []
+    lower = [one.lowest(questions) for one in assessments] if questions else []
     parsed = [score for score in lower if score is not None]
     over = None if threshold is None or not questions else sum(score > threshold for score in parsed)
     return {
@@ -146,12 +146,6 @@ def _opened(instructions: Sequence[str], openings: Openings | None) -> dict[str,
         return {"openings": None, f"openings_of_{SAMPLE}": None}
     found = [openings.opening(instruction) for instruction in instructions]
     return {"openings": len({*found} - {None}), f"openings_of_{SAMPLE}": expected_distinct(found)}
-
-
-def _lower(assessment: Assessment, questions: Sequence[Question]) -> float | None:
-    """The lowest of the scores that were asked for, None where one of them could not be told."""
-    scores = [getattr(assessment, question) for question in questions]
-    return None if None in scores else min(scores)
 
 
 def _share(count: int, total: int) -> float | None:

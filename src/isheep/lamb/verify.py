@@ -38,14 +38,14 @@ def verdict(instruction: str, input_: str, response: str, finish_reason: str) ->
 def examine(iteration: Iteration) -> dict[str, Any]:
     """Counts of the assessed and of the kept pairs, the filter's AUROC, and the operations that were learned from.
 
-    AUROC is that of the lower of the two scores, which is what the threshold reads; pairs that ask for nothing of
+    AUROC is of the lowest score that was asked for, which is what the threshold reads; pairs that ask for nothing of
     this world are left out of it, and counted.
     """
     pairs = [record for record in join(iteration) if record.assessment is not None]
     told = [(record, _verdict(record)) for record in pairs]
     scores: dict[str, list[float]] = {"right": [], "plausible": [], "junk": []}
     for record, what in told:
-        low = _lower(record)
+        low = record.assessment.lowest(record.assessment.asked) if record.assessment else None
         if low is not None and what in scores:
             scores[what].append(low)
     kept = [(record, what) for record, what in told if record.kept]
@@ -74,12 +74,6 @@ def _task(record: Joined) -> Task:
     task = parse(record.instruction.instruction, record.instruction.input)
     assert task is not None
     return task
-
-
-def _lower(record: Joined) -> float | None:
-    assert record.assessment is not None
-    both = (record.assessment.quality, record.assessment.following)
-    return None if both[0] is None or both[1] is None else min(both[0], both[1])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -56,7 +56,7 @@ class Once:
             if origin is not None:
                 maker = _maker(name, iteration.number, origin)
                 iteration.adopt(origin / folder_of(iteration.number), STAGES[name].makes)
-                _say(f"{name.capitalize()} {iteration.number}: as in {maker}")
+                say(f"{name.capitalize()} {iteration.number}: as in {maker}")
             note = {"key": key, "from": maker}
             self._note(iteration, name, {**note, "inputs": found})
             stage(iteration, *args, **kwargs)
@@ -91,7 +91,7 @@ class Once:
                 break
             except InUse:
                 if not told:
-                    _say(f"{what}: another run of the sweep makes it, waiting")
+                    say(f"{what}: another run of the sweep makes it, waiting")
                     told = True
         try:
             yield
@@ -100,10 +100,6 @@ class Once:
 
     def _note(self, iteration: Iteration, name: str, note: Mapping[str, Any]) -> None:
         iteration.write_json(NOTES, {**_notes(iteration.path), name: note})
-
-
-def _say(line: str) -> None:
-    say(line)
 
 
 def _runs_of(sweep: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from isheep.filters import Drop, together
 from isheep.filters.density import clusters, likeliest_of_each, one_of_each
 from isheep.filters.perplexity import FIELDS, Perplexities, greatest, unlikely, untold
 from isheep.filters.quota import draw, top
-from isheep.filters.threshold import lower, score_limit, threshold, unparsed
+from isheep.filters.threshold import score_limit, threshold, unparsed
 from isheep.models import Model
 from isheep.recipe import Recipe
 from isheep.recipe.settings import Filter
@@ -156,7 +156,8 @@ class Selector:
     def _top(self) -> dict[str, Drop]:
         questions, most, left = self._recipe.assess.questions, self._recipe.select.top, self._left()
         drops = _found({id_: unparsed(self._assessments[id_], questions) for id_ in left})
-        scores = {id_: lower(self._assessments[id_], questions) for id_ in left if id_ not in drops}
+        lowest = {id_: self._assessments[id_].lowest(questions) for id_ in left}
+        scores = {id_: score for id_, score in lowest.items() if score is not None}
         return drops if most is None else drops | top(scores, most, self._rng("top"))
 
     def _told(self, ids: Sequence[str]) -> dict[str, Perplexities]:
