@@ -116,8 +116,6 @@ class Pair:
     response: str
 
 
-Record = Instruction | Response | Assessment | Selection
-
 _DROP = [pa.field("dropped_by", pa.string()), pa.field("reason", pa.string())]
 
 SCHEMAS: dict[type, pa.Schema] = {
