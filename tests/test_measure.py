@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, rmtree
 
 import pytest
 
 from isheep.errors import UserError
 from isheep.evaluation.lm_eval_task import LmEvalTask
 from isheep.measure import measure_models
-from isheep.recipe import load_recipe
+from isheep.recipe import load_recipe, locate
 from isheep.stages import evaluate as stage
 from isheep.stages.evaluate import PROTOCOL, evaluate, refuse_another_protocol
 from isheep.store.run import Run
@@ -93,3 +93,39 @@ def test_a_base_without_the_turn_end_of_the_template_is_measured_all_the_same(
     build_tokenizer(specials=plain).save_pretrained(folder)
     found = measure_models(folder, ["lamb"], 2, ["evaluate.tasks=package:lamb/benchmark", "respond.max_new_tokens=8"])
     assert found.scores[str(folder)]["lamb"]["prompt_level_strict_acc"]["n"] == 2
+
+
+def test_answers_in_a_file_want_a_benchmark_and_know_no_iterations(tmp_path: Path) -> None:
+    file = tmp_path / "answers.jsonl"
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError, match=r"cannot be read \('utf-8' codec"):
+        measure_models(file, ["lamb"])
+    file.write_text('{"prompt": "a", "response": "b"}\n')
+    with pytest.raises(UserError, match="--benchmarks: none is named"):
+        measure_models(file)
+    with pytest.raises(UserError, match="is no run, so it has no iterations"):
+        measure_models(file, ["lamb"], iterations=[1])
+
+
+def test_a_task_file_that_changed_is_measured_anew(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = tmp_path / "tasks"
+    copytree(locate("package:lamb/benchmark"), tasks)
+    settings = [f"evaluate.tasks={tasks}"]
+    first = measure_models(run, limit=2, iterations=[1], settings=settings)
+    (tasks / "notes.txt").write_text("another file among them")
+
+    def never(self: LmEvalTask, *words: object) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(LmEvalTask, "measure", never)
+    with pytest.raises(AssertionError, match="measured again"):
+        measure_models(run, limit=2, iterations=[1], settings=settings)
+    (tasks / "notes.txt").unlink()
+    assert measure_models(run, limit=2, iterations=[1], settings=settings).scores == first.scores
+
+
+def test_an_iteration_whose_weights_are_not_there_yet_has_no_model(run: Path, tmp_path: Path) -> None:
+    copytree(run, tmp_path / "copy")
+    rmtree(tmp_path / "copy" / "iteration-02" / "adapter")
+    with pytest.raises(UserError, match="iteration 2 has no model; those that have one are 0, 1"):
+        measure_models(tmp_path / "copy", limit=2, iterations=[2])

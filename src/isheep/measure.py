@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from isheep.encoder import Encoder
-from isheep.errors import UserError
+from isheep.errors import UserError, first_line
 from isheep.evaluation.base import Scores
 from isheep.evaluation.lm_eval_task import LmEvalTask
 from isheep.evaluation.registry import open_benchmark, prepared
 from isheep.hub import is_hub_id, model_folder
 from isheep.models import Model, Models
-from isheep.recipe import Recipe, overridden, parse_recipe
+from isheep.recipe import Recipe, locate, overridden, parse_recipe
 from isheep.store.files import cache_folder, fingerprint, write_json
 from isheep.store.run import RECIPE, Run
 from isheep.store.status import status
@@ -63,10 +63,10 @@ def measure_models(
     """
     if (what / RECIPE).is_file():
         recipe, weights = _of_run(what, settings, iterations)
-    elif what.is_file():
-        return grade(what, benchmarks or (), limit, settings)
     elif iterations is not None:
         raise UserError(str(what), "is no run, so it has no iterations.", "Leave --iterations out.")
+    elif what.is_file():
+        return grade(what, benchmarks or (), limit, settings)
     elif (what / ADAPTER_CONFIG).is_file():
         base = json.loads((what / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
         recipe, weights = _recipe_for(base, settings), {str(what): (1, what)}
@@ -76,9 +76,7 @@ def measure_models(
         raise UserError(str(what), "is no model, no adapter, no run and no file.", "Give the folder of one of them.")
     if limit:
         recipe = overridden(recipe, [f"evaluate.limit={limit}"])
-    names = list(benchmarks or recipe.evaluate.benchmarks)
-    if not names:
-        raise UserError("--benchmarks", "none is named.", "Give some, as in `--benchmarks arc_easy,piqa`.")
+    names = _named(benchmarks, recipe)
     bare = all(number == 0 for number, _ in weights.values())
     with Models(recipe, _encoder_of_base(recipe) if bare else None) as models:
         asked = {name: Model(models, number, folder) for name, (number, folder) in weights.items()}
@@ -92,7 +90,12 @@ def grade(file: Path, names: Sequence[str], limit: int | None = None, settings: 
         UserError: a line that is no answer, a prompt without one, or another kind of benchmark.
     """
     answers: dict[str, str] = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), 1):
+    try:
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        what = f"cannot be read ({first_line(error)})."
+        raise UserError(str(file), what, "Give JSON lines in UTF-8, with `prompt` and `response`.") from None
+    for number, line in enumerate(lines, 1):
         if line.strip():
             try:
                 row = json.loads(line)
@@ -104,7 +107,7 @@ def grade(file: Path, names: Sequence[str], limit: int | None = None, settings: 
     recipe = _recipe_for("none", [*settings, *evaluate])
     scores: Scores = {}
     protocols: Protocols = {}
-    for name in names:
+    for name in _named(names, recipe):
         benchmark = open_benchmark(name, recipe)
         if not isinstance(benchmark, LmEvalTask):
             raise UserError(name, "does not take answers from a file.", "Measure the model that wrote them.")
@@ -119,12 +122,13 @@ def _measured(names: Sequence[str], recipe: Recipe, models: dict[str, Model]) ->
     benchmarks = prepared(names, recipe)
     protocols = {name: benchmark.protocol() for name, benchmark in benchmarks.items()}
     base = fingerprint(model_folder(recipe.model.path))
+    tasks = fingerprint(locate(recipe.evaluate.tasks)) if recipe.evaluate.tasks else None
     how = recipe.model_dump(mode="json", include={"model": {"template", "dtype"}, "engine": True, "seed": True})
     for called, model in models.items():
         weights = fingerprint(model.weights) if model.weights else None
         scores: Scores = {}
         for name, benchmark in benchmarks.items():
-            decides = [base, weights, model.trained, how, recipe.evaluate.prompts, name, protocols[name]]
+            decides = [base, weights, model.trained, how, recipe.evaluate.prompts, tasks, name, protocols[name]]
             file = cache_folder() / "evaluations" / f"{_hash(decides)}.json"
             if not file.is_file():
                 measured = benchmark.measure(model, recipe.seed)
@@ -140,7 +144,8 @@ def _of_run(
 ) -> tuple[Recipe, dict[str, tuple[int, Path | None]]]:
     run = Run.read(directory)
     found = status(run)
-    trained = {row["iteration"] for row in found["iterations"] if not row["iteration"] or row["train"]["steps"]}
+    trained = {row["iteration"] for row in found["iterations"]}
+    trained = {number for number in trained if not number or run.iteration(number).weights_path.is_dir()}
     wanted = [found["best_iteration"] or 0] if iterations is None else iterations
     for number in wanted:
         if number not in trained:
@@ -148,6 +153,13 @@ def _of_run(
             raise UserError(str(directory), what, "Give --iterations of those.")
     weights = {number: run.iteration(number).weights_path if number else None for number in wanted}
     return overridden(run.recipe, settings), {f"iteration-{n}": (n, folder) for n, folder in weights.items()}
+
+
+def _named(benchmarks: Sequence[str] | None, recipe: Recipe) -> list[str]:
+    names = list(benchmarks or recipe.evaluate.benchmarks)
+    if not names:
+        raise UserError("--benchmarks", "none is named.", "Give some, as in `--benchmarks arc_easy,piqa`.")
+    return names
 
 
 def _encoder_of_base(recipe: Recipe) -> Encoder:

@@ -15,11 +15,11 @@ import pytest
 
 from isheep.check import Finding, check, resources
 from isheep.check.resources import RESERVE, disk_needed
-from isheep.check.select import most_pairs
+from isheep.check.select import most_pairs, training_pairs
 from isheep.checkpoint import read_checkpoint
 from isheep.cli import main
 from isheep.errors import UserError
-from isheep.recipe import Recipe, load_recipe
+from isheep.recipe import Recipe, dump_recipe, load_recipe, locate
 from isheep.store.files import write_json
 from isheep.store.run import Run
 
@@ -144,12 +144,19 @@ def test_the_check_starts_without_torch() -> None:
         ),
         (
             ["model.template=carried"],
-            ("model.template=carried", "the tokenizer carries no template.", "Choose chatml, llama3 or a Jinja file."),
+            (
+                "{model}, model.template=carried",
+                "the tokenizer carries no template.",
+                "Choose chatml, llama3 or a Jinja file.",
+            ),
         ),
     ],
 )
-def test_settings_that_are_wrong_together(make: Make, overrides: list[str], message: tuple[str, str, str]) -> None:
-    assert refusal(make(*overrides)) == message
+def test_settings_that_are_wrong_together(
+    make: Make, folder: Path, overrides: list[str], message: tuple[str, str, str]
+) -> None:
+    where, what, mend = message
+    assert refusal(make(*overrides)) == (where.format(model=folder), what, mend)
 
 
 def test_settings_that_are_just_right_together(make: Make) -> None:
@@ -166,14 +173,31 @@ def test_settings_that_are_just_right_together(make: Make) -> None:
 
 
 def test_most_pairs_is_the_tightest_limit(make: Make) -> None:
-    assert most_pairs(make()) == 100
-    assert most_pairs(make("select.cap=60")) == 60
-    assert most_pairs(make("select.cap=60", "select.filters=[threshold]")) == 100
+    assert most_pairs(make(), 1) == 100
+    assert most_pairs(make("select.cap=60"), 1) == 60
+    assert most_pairs(make("select.cap=60", "select.filters=[threshold]"), 1) == 100
     chosen = ["select.filters=[random, cap, density, top]", "select.cap=60", "select.random=[70, 50]"]
     loose = make(*chosen, "select.density.clusters=90", "select.top=90")
-    assert (most_pairs(loose), most_pairs(loose, min)) == (60, 50)
-    assert most_pairs(make(*chosen, "select.density.clusters=40", "select.top=90")) == 40
-    assert most_pairs(make(*chosen, "select.density.clusters=40", "select.top=30")) == 30
+    assert [most_pairs(loose, number) for number in (1, 2, 3)] == [60, 50, 50]
+    assert most_pairs(make(*chosen, "select.density.clusters=40", "select.top=90"), 1) == 40
+    assert most_pairs(make(*chosen, "select.density.clusters=40", "select.top=30"), 1) == 30
+
+
+def test_a_training_set_holds_its_own_pairs_or_all_so_far(make: Make) -> None:
+    asked = ["select.filters=[random]", "select.random=[70, 50]", "iterations=3"]
+    assert training_pairs(make(*asked)) == [70, 50, 50]
+    assert training_pairs(make(*asked, "setting=total_base")) == [70, 120, 170]
+
+
+def test_a_number_for_an_iteration_that_there_is_not_refuses_nothing(make: Make) -> None:
+    asked = ["select.filters=[random]", "select.random=[70, 5]", "train.warmup_steps=0", "train.held_out=0.1"]
+    assert check(make(*asked, "iterations=1"))
+    assert check(make(*asked, "iterations=2", "setting=total_base"))
+    assert refusal(make(*asked, "iterations=2")) == (
+        "train.held_out",
+        "0.1 of at most 5 pairs is none to evaluate on.",
+        "Give 0 to hold nothing out, or raise it or one of size, select.random.",
+    )
 
 
 def test_a_warm_up_longer_than_the_epochs_is_a_warning(make: Make) -> None:
@@ -426,7 +450,8 @@ def test_what_a_run_has_written_already_is_not_needed_again(
     Run.create_or_resume(directory, recipe).release()
     monkeypatch.setattr(resources, "disk_usage", lambda place: type("Usage", (), {"free": 500 * 2**20}))
     assert "the run may write 598 MiB" in refusal(recipe, directory)[1]
-    with (directory / "lots").open("wb") as file:
+    (directory / "iteration-01").mkdir()
+    with (directory / "iteration-01" / "lots").open("wb") as file:
         file.truncate(200 * 2**20)
     assert found(check(recipe, directory), "disk") == "500 MiB free, the run writes at most 398 MiB"
 
@@ -466,3 +491,37 @@ def test_the_terminal_sees_one_message_and_no_traceback(
         )
         assert said.out == ""
     assert not (tmp_path / "run").exists()
+
+
+def test_a_change_that_is_accepted_may_write_everything_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = make("size=1_000_000", "iterations=1")
+    needed = disk_needed(made, read_checkpoint(locate(made.model.path)))
+    written = tmp_path / "run" / "iteration-01" / "instructions" / "part-00000.parquet"
+    aside = tmp_path / "run" / "replaced-1" / "iteration-01" / "adapter" / "weights"
+    for file, size in ((written, needed // 2), (aside, needed)):
+        file.parent.mkdir(parents=True)
+        with file.open("wb") as opened:
+            opened.truncate(size)
+    (tmp_path / "run" / "recipe.yaml").write_text(dump_recipe(made))
+    monkeypatch.setattr(resources, "disk_usage", lambda place: type("Usage", (), {"free": 3 * needed // 4}))
+    assert check(made, tmp_path / "run")
+    with pytest.raises(UserError, match="too little disk"):
+        check(made, tmp_path / "run", accept_changes=True)
+
+
+def test_a_folder_that_may_not_be_looked_into_is_no_place_for_a_run(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    inside, stat = tmp_path / "closed" / "run", Path.stat
+
+    def closed(self: Path, **more: Any) -> Any:
+        if self.is_relative_to(inside):
+            raise PermissionError(13, "Permission denied")
+        return stat(self, **more)
+
+    monkeypatch.setattr(Path, "stat", closed)
+    monkeypatch.setattr("os.access", lambda place, mode, **more: False)
+    inside.parent.mkdir()
+    assert refusal(make(), inside / "deeper")[1] == "cannot be written (Permission denied)."

@@ -133,13 +133,13 @@ def test_an_unknown_filter_is_told_with_those_that_there_are() -> None:
 
 
 def test_quotas_are_of_the_filters_that_are_named() -> None:
-    assert quotas(recipe()) == {"select.cap": 3000}
-    assert quotas(recipe(filters=["threshold", "perplexity"])) == {}
+    assert quotas(recipe(), 1) == {"select.cap": 3000}
+    assert quotas(recipe(filters=["threshold", "perplexity"]), 1) == {}
     everything: dict[str, Any] = {"random": [9, 4], "density": {"clusters": 8}, "top": 6, "cap": 7}
     asked = recipe(filters=["top", "density", "random", "cap"], **everything)
-    most = {"select.top": 6, "select.density.clusters": 8, "select.random": 9, "select.cap": 7}
-    assert quotas(asked) == most
-    assert quotas(asked, min) == most | {"select.random": 4}
+    first = {"select.top": 6, "select.density.clusters": 8, "select.random": 9, "select.cap": 7}
+    assert quotas(asked, 1) == first
+    assert quotas(asked, 2) == quotas(asked, 3) == first | {"select.random": 4}
 
 
 def test_the_rules_in_one_line() -> None:

@@ -139,6 +139,16 @@ def test_a_metric_of_which_less_is_better(folder: Path) -> None:
     assert refusal(folder, ["plain"], metric="plain/word_perplexity")[:2] == ("stop.metric", what)
 
 
+def test_the_first_metric_is_refused_too_where_less_of_it_is_better(tmp_path: Path) -> None:
+    metrics = "metric_list: [{metric: word_perplexity}, {metric: acc}]"
+    (tmp_path / "falls.yaml").write_text(TASK.format(name="falls") + metrics)
+    with pytest.raises(UserError) as caught:
+        rule(tmp_path, ["falls"])
+    assert caught.value.where == "stop.metric"
+    assert caught.value.what.startswith("of falls/word_perplexity a lower value is better")
+    assert rule(tmp_path, ["falls"], metric="falls/acc")
+
+
 def test_settings_that_contradict_each_other(folder: Path) -> None:
     assert refusal(folder, [], metric="plain/exact_match") == (
         "stop.metric",

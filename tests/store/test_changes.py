@@ -179,3 +179,28 @@ def test_what_nobody_noted_is_redone(directory: Path) -> None:
     accept(directory, "iterations=3")
     assert stages(directory) == {("iteration-00", "evaluate")}
     assert "iteration-01/synthesize: nothing says what it was made from" in last_change(directory)["stages"]
+
+
+@pytest.mark.parametrize("moves", range(1, 12))
+def test_a_kill_while_things_are_set_aside_leaves_no_stage_that_looks_ended_and_is_not_whole(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, moves: int
+) -> None:
+    rename, left = Path.rename, iter(range(moves))
+
+    def killed(self: Path, target: Path) -> Path:
+        if FOLDER in str(target) and next(left, None) is None:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            accept(directory, "seed=7")
+    assert Run.read(directory).state() != "finished"
+    assert Run.read(directory).recipe.seed == 0
+    for number in (0, 1, 2):
+        for name in STAGES if number else ("evaluate",):
+            *made, last = [file for file in STAGES[name].makes if file != "model"]
+            folder = directory / f"iteration-{number:02d}"
+            if (folder / last).exists():
+                assert all((folder / file).exists() for file in made), (number, name)

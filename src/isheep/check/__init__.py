@@ -60,7 +60,7 @@ def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool) -> I
         yield _run_directory(recipe, directory, accept_changes)
     checkpoint = checkpoint_of("model.path", recipe.model.path)
     yield Finding("model", f"{recipe.model.path}  {checkpoint.parameters:,} parameters")
-    yield disk_found(recipe, checkpoint, directory)
+    yield disk_found(recipe, checkpoint, directory, accept_changes)
     yield memory_found(recipe, checkpoint, trained=True)
     refuse_unknown_architecture(checkpoint)
     encoder = Encoder.load(checkpoint.folder, recipe.model.template)

@@ -25,6 +25,14 @@ def counted(number: int, noun: str) -> str:
 
 
 def nearest_existing(directory: Path) -> Path:
-    """The folder itself, or the innermost one above it that is there."""
+    """The folder itself, or the innermost one above it that is there and can be looked into."""
     path = directory.absolute()
-    return next(place for place in (path, *path.parents) if place.exists())
+    return next(place for place in (path, *path.parents) if _is_there(place))
+
+
+def _is_there(place: Path) -> bool:
+    try:
+        place.stat()
+    except OSError:
+        return False
+    return True

@@ -7,8 +7,7 @@ from pathlib import Path
 from shutil import disk_usage
 
 from isheep.check.findings import Finding, in_bytes, nearest_existing
-from isheep.check.select import most_pairs
-from isheep.check.settings import pairs_before
+from isheep.check.select import most_pairs, training_pairs
 from isheep.checkpoint import Checkpoint
 from isheep.errors import UserError
 from isheep.recipe import Recipe
@@ -48,18 +47,20 @@ def disk_needed(recipe: Recipe, checkpoint: Checkpoint) -> int:
     if recipe.train.method == "full":
         trained = SAVED_NUMBER_BYTES * checkpoint.parameters
         weights = NUMBER_BYTES[recipe.model.dtype] * checkpoint.parameters
-    again = sum(pairs_before(recipe, most_pairs(recipe), number + 1) for number in range(recipe.iterations))
+    again = sum(training_pairs(recipe)) - sum(most_pairs(recipe, number + 1) for number in range(recipe.iterations))
     records_again = TOKEN_BYTES * again * tokens
     checkpoints = CHECKPOINTS * CHECKPOINT_COPIES * trained
     return RESERVE + recipe.iterations * (records + weights) + records_again + checkpoints
 
 
-def disk_found(recipe: Recipe, checkpoint: Checkpoint, directory: Path | None) -> Finding:
+def disk_found(recipe: Recipe, checkpoint: Checkpoint, directory: Path | None, accept_changes: bool = False) -> Finding:
+    """Whether there is room for what is not written yet; a change that is accepted may do everything again."""
     needed = disk_needed(recipe, checkpoint)
     if directory is None:
         return Finding("disk", f"a run writes at most {in_bytes(needed)}")
-    there = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file()) if directory.is_dir() else 0
-    needed = max(needed - there, RESERVE)
+    if directory.is_dir() and not accept_changes:
+        there = sum(file.stat().st_size for file in directory.glob("iteration-*/**/*") if file.is_file())
+        needed = max(needed - there, RESERVE)
     place = nearest_existing(directory)
     free = disk_usage(place).free
     if free < needed:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from itertools import accumulate
+from operator import attrgetter
 
 from isheep.errors import UserError
 from isheep.filters.pairs import PAIR_FILTERS
@@ -21,7 +22,7 @@ def refuse_filters(recipe: Recipe) -> None:
         what = f"{settings.threshold:g} is neither -1 (no rules) nor a score."
         raise UserError("select.threshold", what, "Give -1, 0 (rules, and no score filter) or more.")
     for name, one in PAIR_FILTERS.items():
-        number = one.quota(settings)
+        number = attrgetter(one.leaves)(settings) if one.leaves else None
         if name in settings.filters and one.leaves and number is None:
             what = f"names `{name}`, but select.{one.leaves} does not say how many."
             mend = f"Give select.{one.leaves} a number, or take `{name}` out of the list."
@@ -38,22 +39,22 @@ def refuse_filters(recipe: Recipe) -> None:
         raise UserError("select.filters", what, "Take `top` out of the list, or set assess.level to both.")
 
 
-def quotas(recipe: Recipe, of: Callable[[Sequence[int]], int] = max) -> dict[str, int]:
-    """Setting -> how many pairs it leaves at the most, of the filters in force that leave a number.
-
-    `of` chooses among the iterations where `select.random` says a number for each: the greatest, unless told.
-    """
-    found: dict[str, int] = {}
-    for one in (PAIR_FILTERS[name] for name in recipe.select.filters):
-        quota = one.quota(recipe.select)
-        if quota is not None:
-            found[f"select.{one.leaves}"] = of(quota) if isinstance(quota, list) else quota
-    return found
+def quotas(recipe: Recipe, iteration: int) -> dict[str, int]:
+    """Setting -> how many pairs it leaves of an iteration, of the filters in force that leave a number."""
+    filters = (PAIR_FILTERS[name] for name in recipe.select.filters)
+    found = {one.leaves: one.quota(recipe.select, iteration) for one in filters}
+    return {f"select.{setting}": quota for setting, quota in found.items() if quota is not None}
 
 
-def most_pairs(recipe: Recipe, of: Callable[[Sequence[int]], int] = max) -> int:
-    """The most pairs that an iteration can train on, those held out included; `of` as in `quotas`."""
-    return min([recipe.size, *quotas(recipe, of).values()])
+def most_pairs(recipe: Recipe, iteration: int) -> int:
+    """The most pairs that an iteration can keep, those held out included."""
+    return min([recipe.size, *quotas(recipe, iteration).values()])
+
+
+def training_pairs(recipe: Recipe) -> list[int]:
+    """Of each iteration the most pairs that its training set can hold: its own or, under `total_base`, all so far."""
+    own = [most_pairs(recipe, iteration) for iteration in range(1, recipe.iterations + 1)]
+    return list(accumulate(own)) if recipe.setting == "total_base" else own
 
 
 def rules_in_force(recipe: Recipe) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 
 from isheep.check.findings import Finding, counted
-from isheep.check.select import most_pairs, quotas, refuse_filters
+from isheep.check.select import most_pairs, quotas, refuse_filters, training_pairs
 from isheep.check.server import refuse_without_model
 from isheep.checkpoint import Checkpoint
 from isheep.encoder import Encoder
@@ -37,18 +37,20 @@ def settings_found(recipe: Recipe) -> Iterator[Finding]:
             f"{train.warmup_steps} leaves nothing of train.steps {train.steps}: the learning rate would only rise.",
             f"Give less than {train.steps}.",
         )
-    pairs = most_pairs(recipe)
-    fewest = most_pairs(recipe, min)
+    pairs = training_pairs(recipe)
+    fewest = min(pairs)
     if train.held_out and not int(fewest * train.held_out):
+        keys = ", ".join(("size", *quotas(recipe, pairs.index(fewest) + 1)))
         raise UserError(
             "train.held_out",
             f"{train.held_out} of at most {counted(fewest, 'pair')} is none to evaluate on.",
-            f"Give 0 to hold nothing out, or raise it or one of {', '.join(('size', *quotas(recipe)))}.",
+            f"Give 0 to hold nothing out, or raise it or one of {keys}.",
         )
-    trained = pairs - int(pairs * train.held_out)
+    own = max(most_pairs(recipe, number) for number in range(1, recipe.iterations + 1))
+    trained = own - int(own * train.held_out)
     steps = train.steps or -(-trained * train.epochs // train.batch_size)
     yield Finding("training", f"at most {trained} pairs, {steps:.0f} steps of {train.batch_size} in each iteration")
-    if before := pairs_before(recipe, pairs, recipe.iterations):
+    if before := pairs[-1] - most_pairs(recipe, recipe.iterations) if recipe.setting == "total_base" else 0:
         yield Finding("training", f"with total_base up to {before} pairs of earlier iterations more in the last one")
     for found in without_effect(recipe):
         yield Finding("settings", found, warning=True)
@@ -94,11 +96,6 @@ def without_effect(recipe: Recipe) -> list[str]:
     if recipe.synthesize.shots_drawn == "clusters" and recipe.synthesize.shots == 1:
         idle.append("synthesize.shots_drawn clusters draws as uniform does where synthesize.shots is 1")
     return idle
-
-
-def pairs_before(recipe: Recipe, pairs: int, iteration: int) -> int:
-    """Of an iteration's training set, the pairs of earlier ones, where each keeps `pairs`."""
-    return (iteration - 1) * pairs if recipe.setting == "total_base" else 0
 
 
 def principles_room(recipe: Recipe, checkpoint: Checkpoint, encoder: Encoder, seeds: Sequence[SeedTask]) -> str | None:

@@ -18,8 +18,11 @@ def stop_rule(recipe: Recipe) -> str | None:
     if settings.min_gain is not None and settings.patience is None:
         what = f"{settings.min_gain:g} says what a gain is, but stop.patience null waits for none."
         raise UserError("stop.min_gain", what, "Give stop.patience a number, or take stop.min_gain out.")
-    if settings.metric is not None:
-        _refuse_unknown_metric(recipe, settings.metric)
+    if benchmarks:
+        _refuse_metric(recipe, settings.metric)
+    elif settings.metric is not None:
+        what = f"{settings.metric} is not measured: evaluate.benchmarks is empty."
+        raise UserError("stop.metric", what, "Name its benchmark in evaluate.benchmarks, or take stop.metric out.")
     rules = []
     if settings.patience is not None and benchmarks:
         rules.append(f"after {settings.patience} iteration{'s' * (settings.patience > 1)} without a gain")
@@ -32,23 +35,30 @@ def stop_rule(recipe: Recipe) -> str | None:
     return f"goes by {by}; ends early {' or '.join(rules) or 'never'}"
 
 
-def _refuse_unknown_metric(recipe: Recipe, metric: str) -> None:
+def _refuse_metric(recipe: Recipe, metric: str | None) -> None:
     """What only the code of a benchmark knows is found when iteration 0 is measured."""
-    settings = recipe.evaluate
-    if not settings.benchmarks:
-        mend = "Name its benchmark in evaluate.benchmarks, or take stop.metric out."
-        raise UserError("stop.metric", f"{metric} is not measured: evaluate.benchmarks is empty.", mend)
+    known, complete = _known(recipe)
+    if metric is None:
+        first = recipe.evaluate.benchmarks[0]
+        watched = next((name for name in known if name.startswith(f"{first}/")), None)
+    else:
+        benchmark, watched = metric.rpartition("/")[0], metric
+        of_a_known_task = not benchmark or any(name.startswith(f"{benchmark}/") for name in known)
+        if metric not in known and (complete or of_a_known_task):
+            raise unknown_metric(metric, list(known))
+    if watched is not None and not known.get(watched, True):
+        what = f"of {watched} a lower value is better, and the loop takes the highest for the best."
+        raise UserError("stop.metric", what, "Name another metric, of a benchmark of evaluate.benchmarks.")
+
+
+def _known(recipe: Recipe) -> tuple[dict[str, bool], bool]:
+    """Metric of the recipe's benchmarks -> whether higher is better, and whether these are all that there are."""
     from isheep.evaluation.registry import METRICS_OF_OURS
     from isheep.evaluation.tasks import known_metrics  # starts numpy, and lm-eval when it is called
 
+    settings = recipe.evaluate
     of_lm_eval = [name for name in settings.benchmarks if name not in METRICS_OF_OURS]
     known, complete = known_metrics(of_lm_eval, locate(settings.tasks) if settings.tasks else None)
     for name in settings.benchmarks:
         known |= {f"{name}/{one}": higher for one, higher in METRICS_OF_OURS.get(name, {}).items()}
-    benchmark = metric.rpartition("/")[0]
-    of_a_known_task = not benchmark or any(name.startswith(f"{benchmark}/") for name in known)
-    if metric not in known and (complete or of_a_known_task):
-        raise unknown_metric(metric, list(known))
-    if not known.get(metric, True):
-        what = f"of {metric} a lower value is better, and the loop takes the highest for the best."
-        raise UserError("stop.metric", what, "Choose another metric.")
+    return known, complete

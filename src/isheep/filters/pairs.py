@@ -23,10 +23,10 @@ class PairFilter:
     leaves: str | None = None
     """The setting of `select` that says how many pairs it leaves."""
 
-    def quota(self, settings: SelectSettings) -> int | list[int] | None:
-        """How many pairs it leaves, or a number for each iteration; None where that is not said."""
+    def quota(self, settings: SelectSettings, iteration: int = 1) -> int | None:
+        """How many pairs it leaves of an iteration; None where that is not said. Of a list the last number goes on."""
         found: int | list[int] | None = attrgetter(self.leaves)(settings) if self.leaves else None
-        return found
+        return found[min(iteration, len(found)) - 1] if isinstance(found, list) else found
 
 
 PAIR_FILTERS: dict[Filter, PairFilter] = {

@@ -10,6 +10,7 @@ import numpy as np
 
 from isheep.filters import Drop, together
 from isheep.filters.density import clusters, likeliest_of_each, one_of_each
+from isheep.filters.pairs import PAIR_FILTERS
 from isheep.filters.perplexity import FIELDS, Perplexities, greatest, unlikely, untold
 from isheep.filters.quota import draw, top
 from isheep.filters.threshold import score_limit, threshold, unparsed
@@ -149,8 +150,7 @@ class Selector:
         return drops | likeliest_of_each(self._cluster_of, {id_: greatest(self._perplexities[id_]) for id_ in sound})
 
     def _random(self) -> dict[str, Drop]:
-        wanted = self._recipe.select.random
-        most = wanted[min(self._iteration, len(wanted)) - 1] if isinstance(wanted, list) else wanted
+        most = PAIR_FILTERS["random"].quota(self._recipe.select, self._iteration)
         return {} if most is None else draw(self._left(), most, "random", self._rng("random"))
 
     def _top(self) -> dict[str, Drop]:

@@ -69,9 +69,9 @@ def accept_changes(run: Begun, old: Recipe, manifest: dict[str, Any]) -> dict[st
         if manifest.get(name) != run.hashes[name] and not any(line.startswith(f"{key}: ") for line in lines)
     ]
     touched = list(_touched(run))
-    folder = _set_aside(run.directory, touched) if touched else None
     if lines or touched:
         (run.directory / DONE).unlink(missing_ok=True)
+        folder = _set_aside(run.directory, touched) if touched else None
         change = {
             "accepted": now(),
             "difference": lines,
@@ -121,7 +121,8 @@ def _set_aside(directory: Path, touched: list[Touched]) -> Path:
     for stage in reversed(touched):
         folder = directory / folder_of(stage.number)
         (folder / DONE).unlink(missing_ok=True)
-        for file in files_made(stage.name, stage.number, scratch=True):
+        # What says that the stage has ended goes first: a kill must not leave it above what is gone.
+        for file in reversed(files_made(stage.name, stage.number, scratch=True)):
             if (directory / file).exists():
                 place = aside / file
                 place.parent.mkdir(parents=True, exist_ok=True)

@@ -122,7 +122,9 @@ def find(
     records = [record for one in chosen for record in join(one)]
     rules = sorted({record.dropped_by for record in records if record.dropped_by})
     if reason is not None and reason not in rules:
-        raise UserError("--reason", f"no rule {reason!r} dropped anything here.", f"These did: {', '.join(rules)}.")
+        raise UserError(
+            "--reason", f"no rule {reason!r} dropped anything here.", f"These did: {', '.join(rules) or 'none'}."
+        )
     wanted = (
         record
         for record in records
