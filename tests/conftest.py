@@ -11,6 +11,8 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from isheep.encoder import Encoder
+
 BuildTokenizer = Callable[..., Any]
 
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<pad>", "<s>")
@@ -80,3 +82,9 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, build_tokenizer: BuildT
     LlamaForCausalLM(config).save_pretrained(folder)
     assert AutoTokenizer.from_pretrained(folder)("he")["input_ids"] == [len(SPECIALS) + 256]
     return folder
+
+
+@pytest.fixture(scope="session")
+def encoder(tiny_model: Path) -> Encoder:
+    """The tiny model's, with the template that a trained one is spoken to with."""
+    return Encoder.load(tiny_model, "chatml")

@@ -73,11 +73,6 @@ def faulty(served: Served) -> Iterator[Served]:
     served.faults = before
 
 
-@pytest.fixture(scope="module")
-def encoder(tiny_model: Path) -> Encoder:
-    return Encoder.load(tiny_model, "chatml")
-
-
 def open_at(server: Served, folder: Path, **settings: Any) -> OpenAIEngine:
     given = {"url": server.url, "timeout": 30.0, **settings}
     return OpenAIEngine(folder, ServerSettings(**given), Encoder.load(folder, "chatml"))

@@ -21,11 +21,6 @@ def iteration(tiny_model: Path, tmp_path: Path) -> Iterator[Iteration]:
         yield run.iteration(1)
 
 
-@pytest.fixture
-def encoder(tiny_model: Path) -> Encoder:
-    return Encoder.load(tiny_model, "chatml")
-
-
 def make_examples(count: int) -> list[Example]:
     return [Example((number, number), (IGNORED, number)) for number in range(count)]
 

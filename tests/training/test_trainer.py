@@ -25,11 +25,6 @@ MADE_BEFORE_IT_FAILS = 9 + 2 * 1
 
 
 @pytest.fixture
-def encoder(tiny_model: Path) -> Encoder:
-    return Encoder.load(tiny_model, "chatml")
-
-
-@pytest.fixture
 def examples(tiny_model: Path, tmp_path: Path, encoder: Encoder) -> list[Example]:
     file = tmp_path / "set.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
