@@ -15,9 +15,10 @@ import pytest
 
 from isheep.health import twins_within_share
 from isheep.health.alarms import alarms
+from tests.data import SHARED
 
 ROOT = Path(__file__).parents[1]
-DATA = ROOT.parent / "shared" / "data" / "isheep_72b"
+DATA = SHARED / "isheep_72b"
 
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="the authors' released data is not here")
 

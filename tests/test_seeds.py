@@ -15,8 +15,9 @@ from rouge_score.rouge_scorer import RougeScorer
 from isheep.errors import UserError
 from isheep.records import SeedTask
 from isheep.seeds import load_seeds
+from tests.data import SHARED
 
-SELF_INSTRUCT = Path(__file__).parents[2] / "shared" / "data" / "self_instruct_seed_tasks.jsonl"
+SELF_INSTRUCT = SHARED / "self_instruct_seed_tasks.jsonl"
 NEAR = 0.6
 BEYOND_TEXT = re.compile(
     r"\b(image|graph|picture|file|map|draw|plot|go to|video|audio|music|flowchart|diagram)s?\b", re.IGNORECASE

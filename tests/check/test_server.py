@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from isheep.check import check
 from isheep.errors import UserError
 from isheep.recipe import Recipe, load_recipe
+from tests.data import LAMB
 from tests.engines.served import Manners, serve
 
-LAMB = Path("src/isheep/lamb/model")
 SILENT = Manners(logprobs=False)
 
 

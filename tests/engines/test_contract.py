@@ -20,10 +20,10 @@ from isheep.encoder import Encoder
 from isheep.engines import Completion, Engine, Request, open_engine
 from isheep.engines.openai import OpenAIEngine
 from isheep.errors import UserError
-from isheep.recipe import Recipe, load_recipe, locate
+from isheep.recipe import Recipe, load_recipe
+from tests.data import LAMB
 from tests.engines.served import serve, serve_with_vllm
 
-LAMB = locate("package:lamb/model")
 BATCH = 6
 CLOSE = 1e-3
 

@@ -27,6 +27,7 @@ from isheep.recipe import parse_recipe
 from isheep.recipe.settings import ServerSettings
 from isheep.store.run import Run
 from tests.cli.conftest import ISHEEP, SMALL, quiet
+from tests.data import LAMB
 from tests.engines.served import NAME, Fault, Manners, Served, serve
 
 PROMPTS = [(5,), (6, 7, 8), tuple(range(10, 40)), (9,) * 20]
@@ -449,7 +450,6 @@ def test_open_engine_reads_the_recipe(served: Served, tiny_model: Path) -> None:
         assert next(engine.generate([ONE])).id == "one"
 
 
-LAMB = Path("src/isheep/lamb/model")
 RUN = [
     "run",
     *SMALL,

@@ -17,7 +17,8 @@ from isheep.engines.vllm import VllmEngine
 from isheep.errors import StageError, UserError
 from isheep.recipe import Recipe, load_recipe
 from tests.cli.conftest import isheep
-from tests.engines.test_contract import LAMB, needs_vllm
+from tests.data import LAMB
+from tests.engines.test_contract import needs_vllm
 
 REQUESTS = [Request(str(n), (10, 20, 30 + n), 300, frozenset(), 1.0, seed=n) for n in range(40)]
 

@@ -1,12 +1,15 @@
-"""Judges' answers are kept in a folder of each test's own, and a server's faults are tried again at once."""
+"""Judges' answers are kept in a folder of each test's own, a server's faults are tried again at once; lamb is asked."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from isheep.engines import http
+from isheep.models import Models
+from isheep.recipe import load_recipe
 
 
 @pytest.fixture(autouse=True)
@@ -17,3 +20,10 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setattr(http, "FIRST_PAUSE_S", 0.01)
     return folder
+
+
+@pytest.fixture(scope="module")
+def models() -> Iterator[Models]:
+    """lamb, as its recipe has it."""
+    with Models(load_recipe("lamb")) as opened:
+        yield opened

@@ -79,3 +79,9 @@ def judging(rule: Rule, key: str | None = None) -> Iterator[JudgeServer]:
 
     with served(application) as server.url:
         yield server
+
+
+def judged_by(server: JudgeServer, *settings: str) -> list[str]:
+    """The settings with which the server judges, and more of `evaluate.judge`."""
+    own = [f"evaluate.judge.{setting}" for setting in settings]
+    return [f"evaluate.judge.url={server.url}", f"evaluate.judge.model={NAME}", *own]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ from isheep.evaluation.harness import Harness
 from isheep.evaluation.lm_eval_task import LmEvalTask
 from isheep.evaluation.tasks import Benchmarks, quiet
 from isheep.models import Model, Models
-from isheep.recipe import load_recipe
 from isheep.recipe.settings import EvaluateSettings
-from tests.evaluation.data import BENCHMARK_DATA, LAMB, SHARED, needs_data
+from tests.data import BENCHMARK_DATA, LAMB, SHARED, needs_data
 
 ITEMS, TOKENS = 200, 48
 CLOSE = 1e-3
@@ -40,12 +38,6 @@ metric_list:
   - {metric: prompt_level_loose_acc, aggregation: mean}
   - {metric: inst_level_loose_acc, aggregation: !function lm_eval.tasks.ifeval.utils.agg_inst_level_acc}
 """
-
-
-@pytest.fixture(scope="module")
-def models() -> Iterator[Models]:
-    with Models(load_recipe("lamb")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

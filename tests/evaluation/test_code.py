@@ -11,7 +11,6 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +20,17 @@ from isheep.errors import UserError
 from isheep.evaluation.code import ENDS, FAULTS, CodeBenchmark, solution_of
 from isheep.evaluation.grading import Grader, Verdict
 from isheep.evaluation.registry import CODE, open_benchmark
-from isheep.evaluation.sandbox import refuse_without
 from isheep.models import Model, Models
 from isheep.recipe import Recipe, load_recipe
 from isheep.stages.evaluate import evaluate, read_items
 from isheep.store.run import Run
+from tests.data import EVALPLUS_DATA
+from tests.evaluation.walls import needs_walls
 
 ROOT = Path(__file__).parents[2]
-DATA = ROOT.parent / "shared" / "data" / "benchmarks"
+DATA = EVALPLUS_DATA
 PYTHON = os.environ.get("ISHEEP_EVALPLUS", str(ROOT / ".venv-evalplus" / "bin" / "python"))
-if not DATA.is_dir():
-    DATA = Path(os.environ.get("ISHEEP_BENCHMARKS", "nowhere"))
-
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="evalplus' data is not here")
+needs_evalplus_data = pytest.mark.skipif(not DATA.is_dir(), reason="evalplus' data is not here")
 needs_evalplus = pytest.mark.skipif(not Path(PYTHON).exists(), reason="evalplus has no environment here")
 EVERY = 1 if os.environ.get("ISHEEP_CODE") == "all" else 13
 
@@ -43,15 +40,7 @@ SLOW = {"Mbpp/599", "Mbpp/392", "Mbpp/123", "Mbpp/271", "HumanEval/139", "HumanE
 """Their canonical solutions take ten seconds to two minutes."""
 
 
-def walls() -> bool:
-    try:
-        refuse_without()
-    except UserError:
-        return False
-    return True
-
-
-real = [needs_data, needs_evalplus, pytest.mark.skipif(not walls(), reason="namespaces are not to be had here")]
+real = [needs_evalplus_data, needs_evalplus, needs_walls]
 
 
 def problems(dataset: str) -> list[dict[str, Any]]:
@@ -255,11 +244,6 @@ class TestPreparing(Asking):
 
 
 class TestRunning(Asking):
-    @pytest.fixture(scope="class")
-    def models(self) -> Iterator[Models]:
-        with Models(load_recipe("lamb")) as opened:
-            yield opened
-
     def test_lamb_writes_and_evalplus_grades(self, models: Models, tmp_path: Path) -> None:
         recipe = settings(DATA, benchmarks=["humaneval", "mbpp_plus"], limit=3)
         with Run.create_or_resume(tmp_path / "run", recipe) as run:

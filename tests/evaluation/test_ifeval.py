@@ -11,7 +11,7 @@ import pytest
 
 from isheep.errors import UserError
 from isheep.measure import grade, measure_models
-from tests.evaluation.data import SHARED, needs_data
+from tests.data import SHARED, needs_data
 
 pytestmark = needs_data  # nltk's punkt_tab lies there
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +14,12 @@ import pytest
 
 from isheep.errors import StageError, UserError
 from isheep.evaluation.judge import Answer, Judge, LocalJudge, Question, open_judge
-from isheep.evaluation.judge_cache import FILE, JudgeCache, content_key
+from isheep.evaluation.judge_cache import FILE
 from isheep.models import Models
 from isheep.recipe import Recipe, load_recipe
-from isheep.store.files import cache_folder
 from tests.evaluation.judged import KEY, NAME, JudgeServer, Reply, judging
 
 LAMB = "package:lamb/model"
-
-
-@pytest.fixture(scope="module")
-def models() -> Iterator[Models]:
-    with Models(load_recipe("lamb")) as opened:
-        yield opened
 
 
 def recipe_with(*settings: str) -> Recipe:
@@ -203,6 +193,7 @@ def test_the_key_is_in_no_file(models: Models, monkeypatch: pytest.MonkeyPatch, 
         judge = server_judge(server.url)
         judge.ask([question("a")], models.base)
     assert KEY not in str(judge.settings)
+    assert (cache / FILE).is_file()
     assert all(KEY.encode() not in file.read_bytes() for file in cache.iterdir())
 
 
@@ -264,67 +255,3 @@ def test_a_server_that_serves_the_run_alone_is_no_judge() -> None:
     recipe = load_recipe("lamb", ["engine=openai", f"evaluate.judge.model={LAMB}"])
     with pytest.raises(UserError, match=r"Give evaluate\.judge\.url"):
         open_judge(recipe)
-
-
-def test_where_the_answers_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ISHEEP_CACHE", "/a")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
-    assert cache_folder() == Path("/a")
-    monkeypatch.delenv("ISHEEP_CACHE")
-    assert cache_folder() == Path("/b/isheep")
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert cache_folder() == Path.home() / ".cache" / "isheep"
-
-
-def test_a_damaged_file_is_set_aside_and_begun_anew(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with JudgeCache() as kept:
-        kept.put("key", {"text": "told"})
-    (cache / FILE).write_bytes(b"not a database, but long enough to be looked at" * 100)
-    with caplog.at_level(logging.WARNING), JudgeCache() as kept:
-        assert kept.get("key") is None
-        kept.put("key", {"text": "again"})
-        assert kept.get("key") == {"text": "again"}
-    assert (cache / f"{FILE}.broken").exists()
-    assert "damaged" in caplog.text
-
-
-def test_pages_that_were_overwritten_give_no_wrong_answer(cache: Path) -> None:
-    with JudgeCache() as kept:
-        for number in range(150):
-            kept.put(content_key({"number": number}), {"text": f"answer {number} " * 20})
-    content = bytearray((cache / FILE).read_bytes())
-    content[len(content) // 2 : len(content) // 2 + 5000] = os.urandom(5000)
-    (cache / FILE).write_bytes(content)
-    with JudgeCache() as kept:
-        found = [kept.get(content_key({"number": number})) for number in range(150)]
-    assert all(one in (None, {"text": f"answer {number} " * 20}) for number, one in enumerate(found))
-
-
-def test_an_answer_that_was_changed_is_none(cache: Path) -> None:
-    with JudgeCache() as kept:
-        kept.put("a", {"text": "[[3]]"})
-        kept.put("b", {"text": "[[4]]"})
-    with sqlite3.connect(cache / FILE) as raw:
-        raw.execute("UPDATE answers SET answer = replace(answer, '3', '9') WHERE key = 'a'")
-    with JudgeCache() as kept:
-        assert (kept.get("a"), kept.get("b")) == (None, {"text": "[[4]]"})
-
-
-def test_several_processes_keep_answers_at_once(cache: Path) -> None:
-    script = """
-import sys
-from isheep.evaluation.judge_cache import JudgeCache
-with JudgeCache() as kept:
-    for number in range(20):
-        kept.put(f"{sys.argv[1]}-{number}", {"text": sys.argv[1]})
-"""
-    writers = [subprocess.Popen([sys.executable, "-c", script, name]) for name in "abcd"]
-    assert [writer.wait(120) for writer in writers] == [0] * 4
-    with JudgeCache() as kept:
-        assert all(kept.get(f"{name}-{number}") == {"text": name} for name in "abcd" for number in range(20))
-
-
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="ISHEEP_CACHE"):
-        JudgeCache(tmp_path / "file" / "below")

@@ -15,7 +15,7 @@ from isheep.errors import UserError
 from isheep.evaluation.local_data import LocalData, stems
 from isheep.evaluation.tasks import Benchmarks
 from isheep.recipe.settings import EvaluateSettings
-from tests.evaluation.data import SHARED, needs_data
+from tests.data import SHARED, needs_data
 
 ROWS = [{"question": f"What is thing {number}?", "answer": str(number)} for number in range(3)]
 

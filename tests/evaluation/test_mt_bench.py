@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,11 @@ from isheep.models import Model, Models
 from isheep.recipe import Recipe, load_recipe
 from isheep.stages.evaluate import evaluate
 from isheep.store.run import Run
-from tests.evaluation.judged import NAME, JudgeServer, Reply, judging
+from tests.data import SHARED
+from tests.evaluation.judged import NAME, Reply, judged_by, judging
 from tests.evaluation.measured import measure_all
 
-FASTCHAT = Path(__file__).parents[3] / "shared" / "data" / "mt_bench"
+FASTCHAT = SHARED / "mt_bench"
 
 QUESTIONS: list[dict[str, Any]] = [
     {"question_id": 81, "category": "writing", "turns": ["Name a bird.", "Name another {answer_1}."]},
@@ -61,19 +61,9 @@ def data(tmp_path: Path) -> Path:
     return write_files(tmp_path / "files")
 
 
-@pytest.fixture(scope="module")
-def models() -> Iterator[Models]:
-    with Models(load_recipe("lamb")) as opened:
-        yield opened
-
-
 def recipe_of(data: Path | None, *settings: str) -> Recipe:
     named = [f"evaluate.data_dir={data}"] if data else []
     return load_recipe("lamb", ["evaluate.benchmarks=[mt_bench]", *named, *settings])
-
-
-def judged_by(server: JudgeServer) -> list[str]:
-    return [f"evaluate.judge.url={server.url}", f"evaluate.judge.model={NAME}"]
 
 
 RATINGS = {

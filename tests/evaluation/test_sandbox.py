@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from isheep.errors import StageError, UserError
+from isheep.errors import StageError
 from isheep.evaluation import sandbox
-from isheep.evaluation.sandbox import Ended, Limits, refuse_without, run
+from isheep.evaluation.sandbox import Ended, Limits, run
+from tests.evaluation.walls import needs_walls
 
 OWN = (sys.prefix, sys.base_prefix)
 DEAF = """
@@ -26,17 +27,6 @@ for number in range(1, 32):
 time.sleep(60)
 """
 SHORT = Limits(cpu_s=4, wall_s=4, memory=2**30, processes=8, file=4 * 2**20, disk=16 * 2**20, output=100_000)
-
-
-def available() -> bool:
-    try:
-        refuse_without()
-    except UserError:
-        return False
-    return True
-
-
-needs_walls = pytest.mark.skipif(not available(), reason="namespaces are not to be had here")
 
 
 def python(program: str, limits: Limits = SHORT, *, isolated: bool = True, stdin: bytes = b"") -> Ended:
@@ -266,10 +256,12 @@ except UserError as error: print(error.where, "|", error)
 """
     shell = 'for kind in user mnt net; do echo 0 > /proc/sys/user/max_${kind}_namespaces || exit 9; done; exec "$@"'
     environment = {**os.environ, "PYTHONPATH": str(Path(sandbox.__file__).parents[2])}
-    command = ["unshare", "--user", "--map-root-user", "sh", "-c", shell, "sh", sys.executable, "-c", program]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if ended.returncode:
+    command = ["unshare", "--user", "--map-root-user", "sh", "-c", shell, "sh"]
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode:
         pytest.skip("needs user namespaces to take them away")
+    command += [sys.executable, "-c", program]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert ended.returncode == 0, ended.stderr
     assert ended.stdout.startswith(
         "evaluate.sandbox | evaluate.sandbox: generated code cannot be isolated here (unshare"
     )

@@ -12,7 +12,7 @@ from isheep.evaluation.lm_eval_task import LmEvalTask
 from isheep.filters.contamination import Contamination, rows_of, without_frame, words
 from isheep.recipe.settings import EvaluateSettings
 from isheep.records import Pair
-from tests.evaluation.data import SHARED, needs_data
+from tests.data import SHARED, needs_data
 
 LONG = (
     "Question: Which of these metals, when it is heated in air for an hour, keeps its colour and its weight?\nAnswer:"
