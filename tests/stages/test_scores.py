@@ -44,10 +44,23 @@ def test_what_is_no_score_is_none(text: str) -> None:
     assert parse_score(text) is None
 
 
-@given(st.text())
+LIKE_A_SCORE = st.lists(st.sampled_from([*"0123456789.-|%/ \n*<>", "||", "Score:", "٣"]) | st.text(max_size=2)).map(
+    "".join
+)
+
+
+@given(LIKE_A_SCORE)
 def test_parsing_is_total_and_never_leaves_the_scale(text: str) -> None:
     score = parse_score(text)
     assert score is None or score in SCORES
+
+
+@given(st.floats(0, 12).map(lambda value: round(value, 3)), st.text())
+def test_a_number_before_the_bars_is_the_score_with_halves_going_up(value: float, why: str) -> None:
+    whole = math.floor(value + 0.5)
+    expected = whole if 1 <= whole <= 10 else None
+    assert parse_score(f"{value}||{why}") == expected
+    assert parse_score(f"The score is {value} || {why}") == expected
 
 
 SINGLE = [(score,) for score in SCORES]
