@@ -10,52 +10,12 @@ import pytest
 
 from isheep.errors import UserError
 from isheep.recipe import dump_recipe
-from isheep.recipe.files import read_values
 from isheep.stages.once import SWEEP
 from isheep.sweep import NAME_LENGTH, _failed, _leaders_first, grid, sweep
 
 
 def names(*over: str, seeds: int | None = None) -> list[str]:
     return [cell.name for cell in grid(["lamb"], [], over, seeds)]
-
-
-@pytest.mark.parametrize(
-    ("words", "values"),
-    [
-        ("select.threshold=0,2,4.5,8", [0, 2, 4.5, 8]),
-        (" seed = 1, 2", [1, 2]),
-        ("train.learning_rate=1e-4,5e-5", [1e-4, 5e-5]),
-        ("assess.read=generate,distribution", ["generate", "distribution"]),
-        ("select.random=null,5", [None, 5]),
-        ("select.filters=[[threshold],[threshold,cap]]", [["threshold"], ["threshold", "cap"]]),
-        ("select.filters=[threshold],[threshold,cap]", [["threshold"], ["threshold", "cap"]]),
-        ("select.threshold=[0,2]", [0, 2]),
-        ("select.filters=[[cap]]", [["cap"]]),
-        ("select.perplexity={limit: 9},{limit: 50}", [{"limit": 9}, {"limit": 50}]),
-        ('model.path="a,b",c', ["a,b", "c"]),
-        ("select.threshold=8", [8]),
-    ],
-)
-def test_values_are_read_as_yaml(words: str, values: list[object]) -> None:
-    assert read_values(words) == (words.partition("=")[0].strip(), values)
-
-
-@pytest.mark.parametrize(
-    ("words", "what"),
-    [
-        ("select.threshold", "is not KEY=VALUE,VALUE."),
-        ("=3", "is not KEY=VALUE,VALUE."),
-        ("select.threshold=", "holds no value."),
-        ("select.threshold=[]", "holds no value."),
-        ("select.threshold=[0,2", "the value does not read as YAML: expected ',' or ']'"),
-    ],
-)
-def test_values_that_cannot_be_read(words: str, what: str) -> None:
-    with pytest.raises(UserError) as caught:
-        read_values(words)
-    assert caught.value.where == f"`{words}`"
-    assert caught.value.what.startswith(what)
-    assert "select.threshold=4,6,8" in caught.value.mend
 
 
 def test_every_combination_is_a_run_with_its_settings() -> None:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from isheep.errors import UserError
 from isheep.recipe import dump_recipe, load_recipe, shipped_recipes
-from isheep.recipe.files import merge, read_recipes
+from isheep.recipe.files import apply_override, dump_yaml, merge, read_recipes, read_values
 from isheep.store.run import Run
+
+KEYS = st.sampled_from("abcd")
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.lists(st.integers())
+SETTINGS = st.dictionaries(KEYS, st.recursive(LEAVES, lambda inner: st.dictionaries(KEYS, inner), max_leaves=6))
 
 
 @pytest.fixture
@@ -46,6 +54,38 @@ def test_a_group_is_merged_and_a_value_replaced() -> None:
     before = repr((below, above))
     assert merge(below, above) == kept
     assert repr((below, above)) == before
+
+
+def leaves(settings: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    """Where each value stands; an empty group is one."""
+    if not isinstance(settings, dict) or not settings:
+        return {path: settings}
+    return {place: value for key, inner in settings.items() for place, value in leaves(inner, (*path, key)).items()}
+
+
+@given(SETTINGS, SETTINGS)
+def test_every_value_above_counts_and_those_below_that_it_does_not_cover(
+    below: dict[str, Any], above: dict[str, Any]
+) -> None:
+    before = copy.deepcopy((below, above))
+    merged = leaves(merge(below, above))
+    over = {place: value for place, value in leaves(above).items() if value != {}}
+    assert over.items() <= {place: value for place, value in merged.items() if place in over}.items()
+    for place, value in leaves(below).items():
+        covered = any(place[: len(other)] == other or other[: len(place)] == place for other in leaves(above))
+        assert covered or merged[place] == value
+    assert (below, above) == before
+    assert merge(below, {}) == merge({}, below) == merge(below, below) == below
+
+
+@given(LEAVES, st.lists(st.sampled_from("abc"), min_size=1, max_size=4))
+def test_an_override_puts_any_value_where_its_key_says(value: Any, groups: list[str]) -> None:
+    data: dict[str, Any] = {"z": 1}
+    apply_override(data, f"{'.'.join(groups)}={dump_yaml({'x': value}).partition(':')[2]}")
+    expected: Any = value
+    for group in reversed(groups):
+        expected = {group: expected}
+    assert data == {"z": 1, **expected}
 
 
 def test_a_recipe_extends_one_beside_it(base: Path, tmp_path: Path) -> None:
@@ -166,3 +206,42 @@ def test_a_word_for_the_engine_is_its_name() -> None:
     plain, named = load_recipe("lamb"), load_recipe("lamb", ["engine=vllm"])
     assert named.engine == plain.engine.model_copy(update={"name": "vllm"})
     assert load_recipe("lamb", ["engine={name: vllm}"]).engine.batch_size == 32
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        ("select.threshold=0,2,4.5,8", [0, 2, 4.5, 8]),
+        (" seed = 1, 2", [1, 2]),
+        ("train.learning_rate=1e-4,5e-5", [1e-4, 5e-5]),
+        ("assess.read=generate,distribution", ["generate", "distribution"]),
+        ("select.random=null,5", [None, 5]),
+        ("select.filters=[[threshold],[threshold,cap]]", [["threshold"], ["threshold", "cap"]]),
+        ("select.filters=[threshold],[threshold,cap]", [["threshold"], ["threshold", "cap"]]),
+        ("select.threshold=[0,2]", [0, 2]),
+        ("select.filters=[[cap]]", [["cap"]]),
+        ("select.perplexity={limit: 9},{limit: 50}", [{"limit": 9}, {"limit": 50}]),
+        ('model.path="a,b",c', ["a,b", "c"]),
+        ("select.threshold=8", [8]),
+    ],
+)
+def test_values_are_read_as_yaml(words: str, values: list[object]) -> None:
+    assert read_values(words) == (words.partition("=")[0].strip(), values)
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        ("select.threshold", "is not KEY=VALUE,VALUE."),
+        ("=3", "is not KEY=VALUE,VALUE."),
+        ("select.threshold=", "holds no value."),
+        ("select.threshold=[]", "holds no value."),
+        ("select.threshold=[0,2", "the value does not read as YAML: expected ',' or ']'"),
+    ],
+)
+def test_values_that_cannot_be_read(words: str, what: str) -> None:
+    with pytest.raises(UserError) as caught:
+        read_values(words)
+    assert caught.value.where == f"`{words}`"
+    assert caught.value.what.startswith(what)
+    assert "select.threshold=4,6,8" in caught.value.mend

@@ -10,6 +10,7 @@ import math
 import os
 import re
 from datetime import UTC, datetime, timedelta
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,13 @@ from isheep.store.files import (
 )
 
 CHARACTERS = st.characters(exclude_categories=["Cs"])
+TEXTS = st.text(st.characters(codec="utf-8") | st.sampled_from("\u2028\u2029\x85\x0b\x0c\x1c\r\n\0"))
+"""With much of what other programs take for the end of a line."""
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
 
 
 @pytest.mark.parametrize(
@@ -119,6 +127,39 @@ def test_the_file_is_valid_json_for_any_reader(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "a.json").read_bytes()) == [1, "x"]
 
 
+@given(st.lists(st.dictionaries(TEXTS, VALUES, max_size=4), max_size=4), st.sampled_from(["", "\n", " \n\n"]))
+def test_rows_come_back_whatever_line_ends_they_hold(rows: list[dict[str, Any]], after: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file, packed = Path(folder) / "rows.jsonl", Path(folder) / "rows.jsonl.gz"
+        write_json_lines(file, rows)
+        assert list(read_json_lines(file)) == rows
+        assert file.read_bytes().count(b"\n") == len(rows)
+        packed.write_bytes(gzip.compress(file.read_bytes() + after.encode()))
+        assert list(read_json_lines(packed)) == rows
+
+
+def test_rows_are_written_as_far_as_json_goes(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    write_json_lines(file, [{"loss": float("nan"), "where": tmp_path, "text": "é\ud800\u2028"}])
+    assert list(read_json_lines(file)) == [{"loss": None, "where": str(tmp_path), "text": "é\ufffd\u2028"}]
+    assert "é" in file.read_text(encoding="utf-8")
+    file.write_text("{}\n{")
+    with pytest.raises(ValueError, match="Expecting property name"):
+        list(read_json_lines(file))
+
+
+def test_where_what_can_be_made_again_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ISHEEP_CACHE", "/a")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/b")
+    assert cache_folder() == Path("/a")
+    monkeypatch.setenv("ISHEEP_CACHE", "~/a")
+    assert cache_folder() == Path.home() / "a"
+    monkeypatch.delenv("ISHEEP_CACHE")
+    assert cache_folder() == Path("/b/isheep")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "isheep"
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "folder"
@@ -142,7 +183,10 @@ def test_the_fingerprint_of_a_folder_is_of_names_and_content(tmp_path: Path, fol
     folder.rename(tmp_path / "elsewhere")
     assert fingerprint(tmp_path / "elsewhere") == before
     (tmp_path / "elsewhere" / "a").rename(tmp_path / "elsewhere" / "c")
-    assert fingerprint(tmp_path / "elsewhere") != before
+    renamed = fingerprint(tmp_path / "elsewhere")
+    assert renamed != before
+    (tmp_path / "elsewhere" / "deep" / "b").write_text("other content")
+    assert fingerprint(tmp_path / "elsewhere") not in (before, renamed)
 
 
 @pytest.mark.parametrize("name", ["done.json", "a.tmp", "a.broken", "a.broken-2", "deep/c.pyc"])
