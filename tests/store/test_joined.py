@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,16 @@ from isheep.store.joined import (
     kept_instructions,
     kept_pairs,
 )
+from isheep.store.joined import Joined, answered_pairs, contaminated, find, join, kept_instructions, kept_pairs
 from isheep.store.run import Run
 
 MADE = [Instruction(f"i{n}", 1, n, f"Do {n}.", "", ["s"], 0, "p") for n in range(4)]
 SHORT = Instruction("i9", 1, 9, "Do.", "", [], 0, "p", "short", "1 word")
 
 
-def test_join_keeps_the_order_and_leaves_out_nothing(tmp_path: Path) -> None:
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """Whose first iteration is under way, and whose second has made one instruction."""
     recipe = parse_recipe({"model": {"path": str(tmp_path / "model")}}, "test")
     with Run.create_or_resume(tmp_path / "run", recipe) as run:
         iteration = run.iteration(1)
@@ -40,7 +44,13 @@ def test_join_keeps_the_order_and_leaves_out_nothing(tmp_path: Path) -> None:
         )
         iteration.table("assessments").append([Assessment(f"i{n}", 9.0, 8.0, "9", "8", "current") for n in (0, 2)])
         iteration.table("selection").append([Selection("i0", True), Selection("i2", False, "threshold", "8 <= 8")])
-        found = join(iteration)
+        run.iteration(2).table("instructions").append([Instruction("j0", 2, 0, "Do.", "", [], 1, "p", "short", "why")])
+        run.iteration(0).write_json("scores.json", {})
+        yield run
+
+
+def test_join_keeps_the_order_and_leaves_out_nothing(run: Run) -> None:
+    found = join(run.iteration(1))
     outcomes = [(row.instruction.id, row.kept, row.dropped_by, row.reason) for row in found]
     assert outcomes == [
         ("i0", True, None, None),
@@ -139,3 +149,34 @@ def test_a_run_that_has_just_begun_has_no_records_yet(tmp_path: Path) -> None:
         assert find(run) == []
         with pytest.raises(UserError, match="It has: none yet"):
             find(run, iteration=1)
+def test_pairs_are_answered_or_kept_in_the_order_in_which_they_were_answered(run: Run) -> None:
+    iteration = run.iteration(1)
+    assert list(answered_pairs(iteration)) == [Pair("i2", "Do 2.", "", "c"), Pair("i0", "Do 0.", "", "a")]
+    assert list(kept_pairs(iteration)) == [Pair("i0", "Do 0.", "", "a")]
+    assert kept_instructions(iteration) == [MADE[0]]
+
+
+def test_records_are_found_by_iteration_outcome_rule_and_number(run: Run) -> None:
+    def found(
+        iteration: int | None = None, kept: bool | None = None, reason: str | None = None, limit: int | None = None
+    ) -> list[str]:
+        return [row.instruction.id for row in find(run, iteration, kept, reason, limit)]
+
+    assert found() == ["i0", "i9", "i1", "i2", "i3", "j0"]
+    assert found(iteration=2) == ["j0"]
+    assert found(kept=True) == ["i0"]
+    assert found(kept=False) == ["i9", "i1", "i2", "j0"], "what is still open is neither"
+    assert found(reason="short") == ["i9", "j0"]
+    assert found(iteration=1, kept=False, reason="short") == ["i9"]
+    assert found(limit=2) == ["i0", "i9"]
+    with pytest.raises(UserError, match=r"has no records of iteration 0\. It has: 1, 2\."):
+        found(iteration=0)
+    with pytest.raises(UserError, match=r"no rule 'echo' dropped anything here\. These did: short\."):
+        found(iteration=2, reason="echo")
+
+
+def test_a_pair_that_holds_questions_of_several_benchmarks_names_them(run: Run) -> None:
+    assert contaminated(run.iteration(1)) == {}
+    hits = {"a": {"hits": [{"id": "i0"}, {"id": "i2"}]}, "b": {"hits": [{"id": "i0"}]}, "c": {"hits": []}}
+    run.iteration(1).write_json("contamination.json", hits)
+    assert contaminated(run.iteration(1)) == {"i0": "holds a question of a, b", "i2": "holds a question of a"}
