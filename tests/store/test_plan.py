@@ -18,6 +18,7 @@ from isheep.store.plan import (
     HOW,
     PATHS,
     STAGES,
+    WEIGHTS,
     changed,
     files_made,
     files_read,
@@ -72,12 +73,21 @@ class Module:
         self.name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         tree = ast.parse(file.read_text(encoding="utf-8"))
         self.definitions = {node.name: node for node in tree.body if isinstance(node, Definition)}
+        self.texts = {name: text for node in tree.body if isinstance(node, ast.Assign) for name, text in _texts(node)}
         self.imports = {
             alias.asname or alias.name: (node.module or "", alias.name)
             for node in ast.walk(tree)
             if isinstance(node, ast.ImportFrom)
             for alias in node.names
         }
+
+
+def _texts(node: ast.Assign) -> Iterator[tuple[str, str]]:
+    """The names that a statement gives to texts."""
+    names, values = (side.elts if isinstance(side, ast.Tuple) else [side] for side in (node.targets[0], node.value))
+    for name, value in zip(names, values, strict=False):
+        if isinstance(name, ast.Name) and isinstance(value, ast.Constant) and isinstance(value.value, str):
+            yield name.id, value.value
 
 
 MODULES = {
@@ -97,6 +107,8 @@ class Reached:
         self._done: set[tuple[str, str]] = set()
         self._classes: set[tuple[str, str]] = set()
         self._attributes: set[str] = set()
+        self.texts: set[str] = set()
+        """The texts that modules have names for and that are reached by these."""
         for root in roots:
             module, _, name = root.partition(":")
             head, _, method = name.partition(".")
@@ -124,6 +136,8 @@ class Reached:
             return
         if name in MODULES[module].imports:
             self._reach(*MODULES[module].imports[name])
+        if name in MODULES[module].texts:
+            self.texts.add(MODULES[module].texts[name])
         node = MODULES[module].definitions.get(name)
         if isinstance(node, ast.ClassDef):
             if (module, name) not in self._classes:
@@ -220,16 +234,20 @@ def test_the_loop_does_every_stage_by_its_name_and_through_the_one_hook() -> Non
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_declares_the_files_that_it_reads(stage: str) -> None:
+def test_a_stage_declares_the_files_that_it_reads_and_no_others(stage: str) -> None:
     names = {file for one in STAGES.values() for file in one.makes}
     attributes = {"training_set_path": {"training-set.jsonl"}, "weights_path": {"adapter", "model"}}
-    nodes = [node for source in Reached(ROOTS[stage]).sources() for node in ast.walk(ast.parse(source))]
-    found = {node.value for node in nodes if isinstance(node, ast.Constant)} & names
+    reached = Reached(ROOTS[stage])
+    nodes = [node for source in reached.sources() for node in ast.walk(ast.parse(source))]
+    found = ({node.value for node in nodes if isinstance(node, ast.Constant)} | reached.texts) & names
     for node in nodes:
         found |= attributes.get(node.attr, set()) if isinstance(node, ast.Attribute) else set()
     # An item's row of the evaluation has a field of that name.
     found -= {"responses"} if stage == "evaluate" else set()
-    assert found <= {file for reads in STAGES[stage].reads for file in reads.files} | set(STAGES[stage].makes)
+    read, made = {file for reads in STAGES[stage].reads for file in reads.files}, set(STAGES[stage].makes)
+    assert found <= read | made
+    # The loop hands the weights on; all else that is declared is named by the code.
+    assert (read | made) - set(WEIGHTS) <= found
 
 
 def test_every_text_setting_is_known_as_a_file_or_as_none() -> None:
