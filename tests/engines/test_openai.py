@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from isheep import drain
@@ -49,15 +47,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tries follow each other at once."""
     monkeypatch.setattr(http, "FIRST_PAUSE_S", 0.001)
     monkeypatch.setattr(http, "LONGEST_PAUSE_S", 0.01)
-
-
-@pytest.fixture
-def adapter(tiny_model: Path, tmp_path: Path) -> Path:
-    torch.manual_seed(2)
-    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
-    adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False))
-    adapted.save_pretrained(tmp_path / "adapter")
-    return tmp_path / "adapter"
 
 
 @pytest.fixture(scope="module")
@@ -366,14 +355,17 @@ def test_asked_to_stop_it_does_not_wait_for_a_server_that_is_silent(
 
 
 def test_closing_ends_the_thread(served: Served, tiny_model: Path) -> None:
-    before = threading.active_count()
+    def threads() -> int:
+        return sum(thread.name == "server" for thread in threading.enumerate())
+
+    before = threads()
     engine = open_at(served, tiny_model)
     completions = engine.generate(make_requests(50))
     next(completions)
-    assert threading.active_count() > before
+    assert threads() == before + 1
     engine.close()
     engine.close()
-    assert "server" not in {thread.name for thread in threading.enumerate()}
+    assert threads() == before
 
 
 def test_who_serves_no_such_model(tiny_model: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from transformers import (
     AutoModelForCausalLM,
     GPT2Config,
@@ -89,16 +89,6 @@ def learned_positions_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = GPT2Config(vocab_size=263, n_positions=64, n_embd=32, n_layer=2, n_head=4, initializer_range=0.3)
     GPT2LMHeadModel(config).save_pretrained(folder)
     return folder
-
-
-@pytest.fixture
-def adapter(tiny_model: Path, tmp_path: Path) -> Path:
-    torch.manual_seed(2)
-    model = get_peft_model(
-        load_reference(tiny_model), LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
-    )
-    model.save_pretrained(tmp_path / "adapter")
-    return tmp_path / "adapter"
 
 
 @pytest.mark.parametrize("prompts", [PROMPTS, SHARING])
