@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isheep import intervals
-from isheep.intervals import Interval, auroc, mean_interval, mean_over_runs, paired_bootstrap, student, wilson
+from isheep.intervals import Interval, auroc, mean_interval, mean_over_runs, paired_bootstrap, score, student, wilson
 
 SCORES = st.lists(st.integers(1, 4), max_size=8)
 
@@ -177,3 +178,19 @@ def test_over_runs_the_edges() -> None:
     for wrong in ([], [[1.0, 2.0]], [[1.0], [1.0, 2.0]]):
         with pytest.raises(ValueError, match="not several runs on the same items"):
             mean_over_runs(wrong)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"value": 0.801, "low": 0.769, "high": 0.83, "n": 400}, ".801 [.769, .830]"),
+        ({"value": 1.0, "low": 0.99, "high": 1.0, "n": 400}, "1.000 [.990, 1.000]"),
+        ({"value": 0.99996, "low": None, "high": None, "n": 1}, "1.000"),
+        ({"value": 0.0, "low": -0.05, "high": 0.05, "n": 9}, ".000 [-.050, .050]"),
+        ({"value": 10.05, "low": 10.0, "high": 20.0, "n": 9}, "10.050 [10.000, 20.000]"),
+        ({"value": None, "low": None, "high": None, "n": 0}, "-"),
+        (None, "-"),
+    ],
+)
+def test_a_score_with_its_interval_in_words(value: dict[str, Any] | None, expected: str) -> None:
+    assert score(value) == expected

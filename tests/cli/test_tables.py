@@ -9,7 +9,6 @@ import pytest
 from rich.console import Console, RenderableType
 
 from isheep.cli.tables import record_view, status_table
-from isheep.intervals import score
 from isheep.records import Assessment, Instruction, Response, Selection
 from isheep.store.joined import Joined
 
@@ -120,22 +119,6 @@ def test_a_run_without_scores_has_a_state_and_one_table() -> None:
     lines = shown(status_table(status(row(0), state="running")))
     assert lines[0] == "running"
     assert sum("iteration" in line for line in lines) == 1
-
-
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ({"value": 0.801, "low": 0.769, "high": 0.83, "n": 400}, ".801 [.769, .830]"),
-        ({"value": 1.0, "low": 0.99, "high": 1.0, "n": 400}, "1.000 [.990, 1.000]"),
-        ({"value": 0.99996, "low": None, "high": None, "n": 1}, "1.000"),
-        ({"value": 0.0, "low": -0.05, "high": 0.05, "n": 9}, ".000 [-.050, .050]"),
-        ({"value": 10.05, "low": 10.0, "high": 20.0, "n": 9}, "10.050 [10.000, 20.000]"),
-        ({"value": None, "low": None, "high": None, "n": 0}, "-"),
-        (None, "-"),
-    ],
-)
-def test_score(value: dict[str, Any] | None, expected: str) -> None:
-    assert score(value) == expected
 
 
 @pytest.mark.parametrize(

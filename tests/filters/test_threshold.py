@@ -8,6 +8,8 @@ import pytest
 
 from isheep.filters import Drop, together
 from isheep.filters.threshold import score_limit, threshold, unparsed
+from isheep.filters import Drop
+from isheep.filters.threshold import lower, score_limit, threshold, unparsed
 from isheep.recipe.settings import QUESTIONS, SelectSettings
 from isheep.records import Assessment
 
@@ -54,10 +56,3 @@ def test_a_score_that_was_not_asked_for_is_not_looked_at() -> None:
 )
 def test_scores_decide_where_the_filter_is_named_and_over_zero(settings: dict[str, Any], limit: float | None) -> None:
     assert score_limit(SelectSettings(**settings)) == limit
-
-
-def test_several_drops_together_have_the_first_ones_rule_and_every_reason() -> None:
-    drops = [Drop("b", "too wide"), Drop("a", "too deep")]
-    assert together(drops) == Drop("b", "too wide; too deep")
-    assert together(drops[:1]) == drops[0]
-    assert together([]) is None

@@ -25,7 +25,7 @@ from isheep.records import Assessment, Instruction, Pair, Response, Selection
 from isheep.seeding import derive_seed
 from isheep.stages.figures import perplexities
 from isheep.stages.select import choose, select
-from isheep.stages.training_set import gather, nothing_kept
+from isheep.stages.training_set import gather
 from isheep.store.run import Iteration, Run
 
 WORDS = "hill hell shell owl ant sea lake bell wall hall well yell fell cell tell sell".split()

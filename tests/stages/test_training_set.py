@@ -11,7 +11,7 @@ import pytest
 
 from isheep.recipe import Recipe, parse_recipe
 from isheep.records import Assessment, Instruction, Response, Selection
-from isheep.stages.training_set import gather
+from isheep.stages.training_set import gather, nothing_kept
 from isheep.store.run import Iteration, Run
 
 
@@ -74,3 +74,18 @@ def test_a_training_set_that_is_there_stays(iterations: list[Iteration], tiny_mo
     iterations[0].write_training_set([{"id": "mine", "messages": []}])
     gather(iterations[0], [], make(tiny_model, "one_base"))
     assert [line["id"] for line in lines(iterations[0])] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "words"),
+    [
+        (["unparsed", "unparsed", "threshold"], "(unparsed 2, threshold 1). Set `assess.read` to distribution"),
+        (["perplexity"], "(perplexity 1). Raise `select.perplexity.limit`, and"),
+        (["no_perplexity"], "(no_perplexity 1). Read what they dropped (`isheep records --dropped`)"),
+        ([], "(there were no pairs). Look at what the rules dropped"),
+    ],
+)
+def test_what_to_do_depends_on_what_dropped_the_most(rules: list[str], words: str) -> None:
+    message = nothing_kept(2, [Selection(str(place), False, rule) for place, rule in enumerate(rules)])
+    assert message.startswith(f"iteration 2 kept nothing to train on {words}")
+    assert "--accept-changes" in message
