@@ -21,6 +21,10 @@ SIDE_BY_SIDE = sorted(
 KEYS = {"what", "ours", "peer", "unit", "ratio", "goal", "versions", "spread"}
 
 
+def test_the_scripts_that_measure_side_by_side_are_found() -> None:
+    assert {"assess", "generate", "novelty", "sft"} <= set(SIDE_BY_SIDE)
+
+
 @pytest.fixture
 def side(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """benchmarks/side.py."""

@@ -134,6 +134,7 @@ def test_an_output_that_spells_marks_reaches_the_judge_as_it_is_and_in_the_users
 ) -> None:
     with judging(weigh) as server:
         measure(recipe_of(data, *judged_by(server)), models)
+    assert len(server.requests) == 3
     for payload in server.requests:
         assert [message["role"] for message in payload["messages"]] == ["system", "user"]
         assert payload["messages"][1]["content"].count(f'"""{HOSTILE}"""') == 1

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from isheep.errors import UserError
 from isheep.filters import Drop
+from isheep.filters.rules import INSTRUCTION_RULES, RESPONSE_RULES, Rules
 from isheep.filters.rules import RULES as RULES_BY_NAME
-from isheep.filters.rules import Rules
 from isheep.recipe import locate, parse_recipe
 
 ENGLISH = locate("package:filters/english.yaml")
@@ -188,8 +188,9 @@ def test_bounds_of_length_come_from_the_caller() -> None:
 
 @given(st.text(), st.text(), st.text())
 def test_any_text_gets_a_verdict(instruction: str, given_input: str, response: str) -> None:
-    for drop in (RULES.instruction(instruction, given_input), RULES.response(instruction, given_input, response)):
-        assert drop is None or (drop.rule and drop.reason)
+    verdicts = RULES.instruction(instruction, given_input), RULES.response(instruction, given_input, response)
+    for drop, names in zip(verdicts, (INSTRUCTION_RULES, RESPONSE_RULES), strict=True):
+        assert drop is None or (drop.rule in names and drop.reason)
 
 
 def _changed(tmp_path: Path, **changes: object) -> Path:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
+import pytest
+import torch
+import transformers
+
 from isheep.recipe import Recipe, parse_recipe
-from isheep.store.manifest import assessor_hashes, machine, model_hashes, seed_hash, versions
+from isheep.store import manifest
+from isheep.store.manifest import PACKAGES, assessor_hashes, machine, model_hashes, seed_hash, versions
 
 
 def recipe(folder: Path) -> Recipe:
@@ -44,12 +51,18 @@ def test_an_assessor_is_hashed_where_it_is_a_model_of_its_own(tmp_path: Path) ->
     assert hashes("current") == hashes("base") == hashes("random") == {}
 
 
-def test_versions_are_of_the_installed_packages() -> None:
+def test_versions_are_of_the_installed_packages_and_none_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     found = versions()
-    assert found["torch"] is not None
-    assert found["lm_eval"] is not None
-    assert all(value is None or value[0].isdigit() for value in found.values())
+    assert list(found) == ["python", *PACKAGES]
+    assert (found["torch"], found["transformers"]) == (torch.__version__, transformers.__version__)
+    assert found["python"] == ".".join(map(str, sys.version_info[:3]))
+    monkeypatch.setattr(manifest, "PACKAGES", ("torch", "no-such-package"))
+    assert versions() == {"python": found["python"], "torch": torch.__version__, "no-such-package": None}
 
 
 def test_the_machine_has_processors_and_memory() -> None:
-    assert list(machine()) == ["platform", "cpus", "memory"]
+    found = machine()
+    assert list(found) == ["platform", "cpus", "memory"]
+    assert found["cpus"] == os.cpu_count()
+    meminfo = Path("/proc/meminfo").read_text(encoding="utf-8")
+    assert found["memory"] == pytest.approx(int(meminfo.split()[1]) * 1024, rel=0.01)
