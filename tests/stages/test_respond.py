@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from isheep.errors import UserError
 from isheep.models import Model, Models
 from isheep.prompts import bare
-from isheep.recipe import Recipe, parse_recipe
+from isheep.recipe import Recipe, overridden, parse_recipe
 from isheep.records import Assessment, Instruction, Pair, Response, Selection
 from isheep.stages.respond import respond
 from isheep.stages.training_set import gather
@@ -94,3 +95,29 @@ def test_a_principles_file_without_its_field(run: Run, tiny_model: Path, princip
     principles.write_text("# Header.\n---\nBe brief.\n")
     with pytest.raises(UserError, match=r"It needs just \{\{task\}\}"):
         asked(run.iteration(1), make(tiny_model, principles), 0, TASKS)
+
+
+def test_what_was_dropped_is_not_answered_and_a_cut_stage_goes_on_where_it_stopped(
+    run: Run, tiny_model: Path, tmp_path: Path
+) -> None:
+    recipe = overridden(make(tiny_model, None), ["respond.temperature=1.0", "engine.batch_size=1", "engine.window=2"])
+    made = [Instruction(f"i{place}", 1, place, f"Spell it {place}.", "", [], 0, "p") for place in range(6)]
+    made[1] = replace(made[1], dropped_by="short", reason="3 words")
+
+    def answer(one: Run, begun: Sequence[Response]) -> list[Response]:
+        iteration = one.iteration(1)
+        iteration.table("instructions").append(made)
+        if begun:
+            iteration.table("responses").append(begun)
+        with Models(recipe) as models:
+            respond(iteration, recipe, models.base)
+        assert iteration.table("responses").is_done
+        return iteration.table("responses").rows()
+
+    whole = answer(run, [])
+    assert [row.id for row in whole] == ["i0", "i2", "i3", "i4", "i5"]
+    assert len({row.response for row in whole}) > 1
+    # Marked, so that an answer that is asked for again shows.
+    begun = [replace(row, reason="as it was") for row in whole[:2]]
+    with Run.create_or_resume(tmp_path / "cut", recipe) as cut:
+        assert answer(cut, begun) == [*begun, *whole[2:]]
