@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 
-from isheep.filters import Drop, together
-from isheep.filters.threshold import score_limit, threshold, unparsed
 from isheep.filters import Drop
-from isheep.filters.threshold import lower, score_limit, threshold, unparsed
+from isheep.filters.threshold import score_limit, threshold, unparsed
 from isheep.recipe.settings import QUESTIONS, SelectSettings
 from isheep.records import Assessment
 

@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 
 from isheep.prompts.tasks import list_tasks, mark_in, next_task, parse_tasks
 
-TEXT = st.text("ab .:\n#\u2028é", min_size=1).map(str.strip).filter(lambda text: text and not mark_in(text))
-"""Texts as seeds may have them: none of the marks of the list."""
 PIECES = st.sampled_from(
     ["Name", "###", "#", "\n", " ", "<noinput>", "Input:", "2.", "Instruction:", "é", "\u2028", "\x0b"]
 )
@@ -46,19 +44,6 @@ def test_of_a_completion_cut_by_length_all_but_the_last_task_are_read() -> None:
 def test_what_stands_empty_between_two_borders_is_no_task() -> None:
     text = f"{list_tasks([('Name a river.', '')])}\n###\n{list_tasks([('Name a lake.', '')], first=2)}"
     assert [instruction for instruction, _, _ in parse_tasks(text, cut=False)] == ["Name a river.", "Name a lake."]
-
-
-@given(st.lists(st.tuples(TEXT, TEXT), min_size=1), st.integers(0, 99))
-def test_whatever_tasks_are_listed_are_read_back(tasks: list[tuple[str, str]], first: int) -> None:
-    assert list(parse_tasks(list_tasks(tasks, first), cut=False)) == [(*task, False) for task in tasks]
-
-
-@pytest.mark.parametrize(
-    ("text", "mark"),
-    [("Plain.", None), ("a ### b", "###"), ("A <noinput>", "<noinput>"), ("a <NoInput>", "<noinput>"), ("##", None)],
-)
-def test_a_mark_of_the_list_in_a_text_is_found(text: str, mark: str | None) -> None:
-    assert mark_in(text) == mark
 
 
 def test_a_task_without_its_input_line_is_malformed_and_stays_whole() -> None:

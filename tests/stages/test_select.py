@@ -357,21 +357,6 @@ def test_filters_that_keep_nothing_stop_with_the_reasons_counted(filled: Filled,
             )
 
 
-@pytest.mark.parametrize(
-    ("rules", "words"),
-    [
-        (["unparsed", "unparsed", "threshold"], "(unparsed 2, threshold 1). Set `assess.read` to distribution"),
-        (["perplexity"], "(perplexity 1). Raise `select.perplexity.limit`, and"),
-        (["no_perplexity"], "(no_perplexity 1). Read what they dropped (`isheep records --dropped`)"),
-        ([], "(there were no pairs). Look at what the rules dropped"),
-    ],
-)
-def test_what_to_do_depends_on_what_dropped_the_most(rules: list[str], words: str) -> None:
-    message = nothing_kept(2, [Selection(str(place), False, rule) for place, rule in enumerate(rules)])
-    assert message.startswith(f"iteration 2 kept nothing to train on {words}")
-    assert "--accept-changes" in message
-
-
 def test_what_a_filter_draws_is_a_function_of_run_seed_iteration_and_its_own_name(chosen: Chosen) -> None:
     ids = [row.id for row in ALIKE]
     for iteration in (1, 2):

@@ -9,8 +9,8 @@ import logging
 import math
 import os
 import re
-from datetime import UTC, datetime, timedelta
 import tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,6 @@ from isheep.store.files import (
     write_json_lines,
 )
 
-CHARACTERS = st.characters(exclude_categories=["Cs"])
 TEXTS = st.text(st.characters(codec="utf-8") | st.sampled_from("\u2028\u2029\x85\x0b\x0c\x1c\r\n\0"))
 """With much of what other programs take for the end of a line."""
 VALUES = st.recursive(
@@ -261,54 +260,12 @@ def test_a_file_of_other_content_and_the_same_time_has_another_fingerprint(tmp_p
     assert fingerprint(file) == hashlib.sha256(b"five").hexdigest()
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(CHARACTERS),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(CHARACTERS), inner, max_size=3),
-    max_leaves=5,
-)
-
-
-@given(rows=st.lists(st.dictionaries(st.text(CHARACTERS), JSON, max_size=3), max_size=4))
-def test_lines_of_json_come_back_as_they_were(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]]
-) -> None:
-    file = tmp_path_factory.mktemp("lines") / "deep" / "rows.jsonl"
-    write_json_lines(file, rows)
-    assert list(read_json_lines(file)) == rows
-    assert file.read_bytes().count(b"\n") == len(rows)
-
-
-def test_lines_of_json_are_text_that_people_read_and_hold_nothing_but_json(tmp_path: Path) -> None:
-    file = tmp_path / "rows.jsonl"
-    write_json_lines(file, [{"a": "é\u2028", "b": math.nan, "c": Path("x/y")}, {"d": "\ud800"}])
-    assert file.read_text(encoding="utf-8") == '{"a": "é\u2028", "b": null, "c": "x/y"}\n{"d": "\ufffd"}\n'
-    with gzip.open(tmp_path / "rows.jsonl.gz", "wb") as packed:
-        packed.write(b"\n" + file.read_bytes() + b"  \n")
-    assert list(read_json_lines(tmp_path / "rows.jsonl.gz")) == list(read_json_lines(file))
-
-
 def test_a_number_that_is_none_of_json_is_not_written_as_one(tmp_path: Path) -> None:
     class Odd(float):
         """Passes for a number, and is none when it is asked."""
 
     write_json_lines(tmp_path / "a", [{"x": Odd("inf"), "y": (math.inf, 1.0)}])
     assert (tmp_path / "a").read_text() == '{"x": null, "y": [null, 1.0]}\n'
-
-
-@pytest.mark.parametrize(
-    ("own", "shared", "folder"),
-    [("/o/n", "/s", "/o/n"), ("~/n", None, "HOME/n"), (None, "/s", "/s/isheep"), ("", "", "HOME/.cache/isheep")],
-)
-def test_where_the_cache_lies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str | None, shared: str | None, folder: str
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name, value in (("ISHEEP_CACHE", own), ("XDG_CACHE_HOME", shared)):
-        if value is None:
-            monkeypatch.delenv(name, raising=False)
-        else:
-            monkeypatch.setenv(name, value)
-    assert cache_folder() == Path(folder.replace("HOME", str(tmp_path)))
 
 
 def test_the_time_is_utc_to_the_second() -> None:

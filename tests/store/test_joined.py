@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,6 @@ from isheep.store.joined import (
     kept_instructions,
     kept_pairs,
 )
-from isheep.store.joined import Joined, answered_pairs, contaminated, find, join, kept_instructions, kept_pairs
 from isheep.store.run import Run
 
 MADE = [Instruction(f"i{n}", 1, n, f"Do {n}.", "", ["s"], 0, "p") for n in range(4)]
@@ -75,7 +73,7 @@ def test_as_dict_has_every_field_and_the_whole_outcome() -> None:
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
+def ended(tmp_path: Path) -> Iterator[Run]:
     """Two iterations: of the first two pairs are kept and two instructions dropped, the second has just begun."""
     with Run.create_or_resume(tmp_path / "run", parse_recipe({"model": {"path": "m"}}, "test")) as run:
         one = run.iteration(1)
@@ -98,49 +96,49 @@ def ids(records: Sequence[Joined]) -> list[str]:
     return [record.instruction.id for record in records]
 
 
-def test_pairs_are_what_passed_the_rules_and_the_kept_ones_of_them(run: Run) -> None:
-    one = run.iteration(1)
+def test_pairs_are_what_passed_the_rules_and_the_kept_ones_of_them(ended: Run) -> None:
+    one = ended.iteration(1)
     assert list(answered_pairs(one)) == [Pair(f"i{n}", f"Do {n}.", "", f"Done {n}.") for n in range(3)]
     assert [pair.id for pair in kept_pairs(one)] == ["i0", "i2"]
     assert kept_instructions(one) == [MADE[0], MADE[2]]
-    assert not list(answered_pairs(run.iteration(2)))
-    assert not kept_instructions(run.iteration(2))
+    assert not list(answered_pairs(ended.iteration(2)))
+    assert not kept_instructions(ended.iteration(2))
 
 
-def test_what_holds_a_question_is_told_with_every_benchmark(run: Run) -> None:
-    assert contaminated(run.iteration(1)) == {}
+def test_what_holds_a_question_is_told_with_every_benchmark(ended: Run) -> None:
+    assert contaminated(ended.iteration(1)) == {}
     hits = {"arc": ["i0"], "lamb": [], "piqa": ["i2", "i0"]}
     held = {
         name: {"texts": 9, "hits": [{"id": one, "item": 3, "shared": "a b"} for one in found]}
         for name, found in hits.items()
     }
-    run.iteration(1).write_json(CONTAMINATION, held)
-    assert contaminated(run.iteration(1)) == {
+    ended.iteration(1).write_json(CONTAMINATION, held)
+    assert contaminated(ended.iteration(1)) == {
         "i0": "holds a question of arc, piqa",
         "i2": "holds a question of piqa",
     }
 
 
-def test_records_are_found_by_iteration_outcome_and_reason(run: Run) -> None:
-    assert ids(find(run)) == ["i0", "i9", "i1", "i2", "i3", "j0"]
-    assert ids(find(run, iteration=2)) == ["j0"]
-    assert ids(find(run, iteration=1, limit=2)) == ["i0", "i9"]
-    assert ids(find(run, kept=True)) == ["i0", "i2"]
-    assert ids(find(run, kept=False)) == ["i9", "i1", "i3", "j0"]
-    assert ids(find(run, reason="short")) == ["i9", "j0"]
-    assert ids(find(run, reason="short", iteration=1)) == ["i9"]
-    assert ids(find(run, kept=True, reason="short")) == []
+def test_records_are_found_by_iteration_outcome_and_reason(ended: Run) -> None:
+    assert ids(find(ended)) == ["i0", "i9", "i1", "i2", "i3", "j0"]
+    assert ids(find(ended, iteration=2)) == ["j0"]
+    assert ids(find(ended, iteration=1, limit=2)) == ["i0", "i9"]
+    assert ids(find(ended, kept=True)) == ["i0", "i2"]
+    assert ids(find(ended, kept=False)) == ["i9", "i1", "i3", "j0"]
+    assert ids(find(ended, reason="short")) == ["i9", "j0"]
+    assert ids(find(ended, reason="short", iteration=1)) == ["i9"]
+    assert ids(find(ended, kept=True, reason="short")) == []
 
 
-def test_what_is_not_there_to_be_found_is_told_with_what_is(run: Run) -> None:
+def test_what_is_not_there_to_be_found_is_told_with_what_is(ended: Run) -> None:
     for number in (0, 7):
         with pytest.raises(UserError) as caught:
-            find(run, iteration=number)
+            find(ended, iteration=number)
         assert caught.value.where == "--iteration"
-        assert caught.value.what == f"{run.directory} has no records of iteration {number}."
+        assert caught.value.what == f"{ended.directory} has no records of iteration {number}."
         assert caught.value.mend == "It has: 1, 2."
     with pytest.raises(UserError) as caught:
-        find(run, reason="shrot")
+        find(ended, reason="shrot")
     assert str(caught.value) == "--reason: no rule 'shrot' dropped anything here. These did: cap, echo, short."
 
 
@@ -149,34 +147,3 @@ def test_a_run_that_has_just_begun_has_no_records_yet(tmp_path: Path) -> None:
         assert find(run) == []
         with pytest.raises(UserError, match="It has: none yet"):
             find(run, iteration=1)
-def test_pairs_are_answered_or_kept_in_the_order_in_which_they_were_answered(run: Run) -> None:
-    iteration = run.iteration(1)
-    assert list(answered_pairs(iteration)) == [Pair("i2", "Do 2.", "", "c"), Pair("i0", "Do 0.", "", "a")]
-    assert list(kept_pairs(iteration)) == [Pair("i0", "Do 0.", "", "a")]
-    assert kept_instructions(iteration) == [MADE[0]]
-
-
-def test_records_are_found_by_iteration_outcome_rule_and_number(run: Run) -> None:
-    def found(
-        iteration: int | None = None, kept: bool | None = None, reason: str | None = None, limit: int | None = None
-    ) -> list[str]:
-        return [row.instruction.id for row in find(run, iteration, kept, reason, limit)]
-
-    assert found() == ["i0", "i9", "i1", "i2", "i3", "j0"]
-    assert found(iteration=2) == ["j0"]
-    assert found(kept=True) == ["i0"]
-    assert found(kept=False) == ["i9", "i1", "i2", "j0"], "what is still open is neither"
-    assert found(reason="short") == ["i9", "j0"]
-    assert found(iteration=1, kept=False, reason="short") == ["i9"]
-    assert found(limit=2) == ["i0", "i9"]
-    with pytest.raises(UserError, match=r"has no records of iteration 0\. It has: 1, 2\."):
-        found(iteration=0)
-    with pytest.raises(UserError, match=r"no rule 'echo' dropped anything here\. These did: short\."):
-        found(iteration=2, reason="echo")
-
-
-def test_a_pair_that_holds_questions_of_several_benchmarks_names_them(run: Run) -> None:
-    assert contaminated(run.iteration(1)) == {}
-    hits = {"a": {"hits": [{"id": "i0"}, {"id": "i2"}]}, "b": {"hits": [{"id": "i0"}]}, "c": {"hits": []}}
-    run.iteration(1).write_json("contamination.json", hits)
-    assert contaminated(run.iteration(1)) == {"i0": "holds a question of a, b", "i2": "holds a question of a"}
