@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from operator import attrgetter
 
+from isheep.filters.quota import of_iteration
 from isheep.recipe.settings import Filter, SelectSettings
 
 
@@ -24,9 +25,8 @@ class PairFilter:
     """The setting of `select` that says how many pairs it leaves."""
 
     def quota(self, settings: SelectSettings, iteration: int = 1) -> int | None:
-        """How many pairs it leaves of an iteration; None where that is not said. Of a list the last number goes on."""
-        found: int | list[int] | None = attrgetter(self.leaves)(settings) if self.leaves else None
-        return found[min(iteration, len(found)) - 1] if isinstance(found, list) else found
+        """How many pairs it leaves of an iteration; None where that is not said."""
+        return of_iteration(attrgetter(self.leaves)(settings), iteration) if self.leaves else None
 
 
 PAIR_FILTERS: dict[Filter, PairFilter] = {

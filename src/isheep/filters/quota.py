@@ -8,6 +8,11 @@ from collections.abc import Mapping, Sequence
 from isheep.filters import Drop
 
 
+def of_iteration(wanted: int | list[int] | None, iteration: int) -> int | None:
+    """A number for each iteration, of which the last one goes on, or the same for all."""
+    return wanted[min(iteration, len(wanted)) - 1] if isinstance(wanted, list) else wanted
+
+
 def draw(ids: Sequence[str], most: int, rule: str, rng: random.Random) -> dict[str, Drop]:
     """Drops of `rule` for all but `most` of the ids, drawn at random."""
     if len(ids) <= most:

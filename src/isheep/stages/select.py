@@ -10,9 +10,8 @@ import numpy as np
 
 from isheep.filters import Drop, together
 from isheep.filters.density import clusters, likeliest_of_each, one_of_each
-from isheep.filters.pairs import PAIR_FILTERS
 from isheep.filters.perplexity import FIELDS, Perplexities, greatest, unlikely, untold
-from isheep.filters.quota import draw, top
+from isheep.filters.quota import draw, of_iteration, top
 from isheep.filters.threshold import score_limit, threshold, unparsed
 from isheep.models import Model
 from isheep.recipe import Recipe
@@ -150,7 +149,7 @@ class Selector:
         return drops | likeliest_of_each(self._cluster_of, {id_: greatest(self._perplexities[id_]) for id_ in sound})
 
     def _random(self) -> dict[str, Drop]:
-        most = PAIR_FILTERS["random"].quota(self._recipe.select, self._iteration)
+        most = of_iteration(self._recipe.select.random, self._iteration)
         return {} if most is None else draw(self._left(), most, "random", self._rng("random"))
 
     def _top(self) -> dict[str, Drop]:
