@@ -349,3 +349,42 @@ def test_the_recipe_gives_language_and_bounds(tmp_path: Path) -> None:
     dropped = rules.instruction("Describe esta imagen en detalle ahora.", "")
     assert dropped is not None
     assert dropped.reason == '6 words, more than 5; names what is beyond a text model: "imagen"'
+
+
+def test_what_is_wrong_with_a_language_is_told_with_how_to_mend_it(tmp_path: Path) -> None:
+    def refused(file: Path, least: int = 4, most: int = 150) -> tuple[str, str, str]:
+        with pytest.raises(UserError) as raised:
+            Rules.load(file, least, most)
+        return raised.value.where, raised.value.what, raised.value.mend
+
+    empty = tmp_path / "empty.yaml"
+    empty.write_text("- a list")
+    assert refused(empty) == (str(empty), "holds no entries.", "Give a YAML mapping like english.yaml.")
+    gone = tmp_path / "gone.yaml"
+    where, what, mend = refused(gone)
+    assert (where, what[:22], mend) == (str(gone), "cannot be read as YAML", "Give a file like english.yaml.")
+    broken = _changed(tmp_path, word_pattern="(")
+    what = "the pattern '(' is not a regular expression: missing ), unterminated subpattern."
+    assert refused(broken) == (str(broken), what, "Mend it.")
+    wrong = _changed(tmp_path, placeholders="none", courtesies="please")
+    where, what, mend = refused(wrong)
+    assert mend == "See the shipped english.yaml."
+    assert what == (
+        "entry `placeholders`: Input should be a valid list. entry `courtesies`: Input should be a valid list."
+    )
+    assert refused(ENGLISH, 5, 4) == ("rules.min_words", "5 is greater than max_words 4.", "Swap them.")
+    assert Rules.load(ENGLISH, 4, 4)
+
+
+def test_lists_that_are_empty_match_nowhere(tmp_path: Path) -> None:
+    lists = ("beyond_text", "beyond_text_allowed_patterns", "no_input_markers", "placeholder_patterns", "turn_markers")
+    rules = Rules.load(_changed(tmp_path, **{key: [] for key in lists}), 1, 150)
+    assert rules.instruction("Draw XXX on a sheet (?!) XX XX", "one picture") is None
+
+
+def test_what_is_allowed_of_words_beyond_text_is_whole_words(tmp_path: Path) -> None:
+    file = _changed(tmp_path, beyond_text=["image"], beyond_text_allowed_patterns=["self image"])
+    rules = Rules.load(file, 1, 150)
+    assert rules.instruction("What is a good self image for you", "") is None
+    assert rules.instruction("What is a good SELF IMAGE for you", "") is None
+    assert rules.instruction("Describe myself image by image", "") is not None

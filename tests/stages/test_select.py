@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -17,13 +18,14 @@ from transformers import AutoModelForCausalLM
 
 from isheep import drain
 from isheep.errors import Interrupted, NothingKept
+from isheep.filters.density import clusters, one_of_each
 from isheep.filters.perplexity import FIELDS
 from isheep.filters.quota import draw, top
 from isheep.models import Model, Models
-from isheep.recipe import Recipe, parse_recipe
+from isheep.recipe import Recipe, overridden, parse_recipe
 from isheep.records import Assessment, Instruction, Pair, Response, Selection
 from isheep.seeding import derive_seed
-from isheep.stages.figures import perplexities
+from isheep.stages.figures import perplexities, vectors
 from isheep.stages.select import choose, select
 from isheep.stages.training_set import gather
 from isheep.store.run import Iteration, Run
@@ -376,3 +378,28 @@ def test_what_a_filter_draws_is_a_function_of_run_seed_iteration_and_its_own_nam
 def test_a_quota_that_is_not_given_drops_nothing(chosen: Chosen) -> None:
     for name in ("random", "top"):
         assert all(row.kept for row in chosen(ALIKE, filters=[name]))
+
+
+def test_a_pair_that_holds_a_benchmarks_question_is_dropped_where_the_recipe_says_so(lamb: Model) -> None:
+    held = {"r01": "holds a question of arc"}
+    for wanted, found in (("drop", ("contamination", "holds a question of arc")), ("report", (None, None))):
+        made = overridden(recipe(), [f"evaluate.contamination={wanted}"])
+        rows = choose(ALIKE[:3], PAIRS[:3], 1, made, lamb, held)
+        assert [(row.dropped_by, row.reason) for row in rows] == [(None, None), found, (None, None)]
+
+
+def test_the_clusters_and_who_stays_of_each_are_functions_of_run_seed_and_iteration(
+    chosen: Chosen, lamb: Model
+) -> None:
+    pairs = [pair for pair in PAIRS if pair.response]
+    rows = {row.id: row for row in chosen(ALIKE, 2, seed=5, filters=["density"], density={"clusters": 7})}
+    assert {id_ for id_, row in rows.items() if row.cluster is None} <= EMPTY
+    placed = [pair for pair in PAIRS if rows[pair.id].cluster is not None]
+    assert len(placed) >= len(pairs)
+    numbers = clusters(np.stack(vectors(placed, 2, lamb)), 7, derive_seed(5, 2, "clusters"))
+    cluster_of = {pair.id: number for pair, number in zip(placed, numbers, strict=True)}
+    assert {pair.id: rows[pair.id].cluster for pair in placed} == cluster_of
+    drops = one_of_each(cluster_of, random.Random(derive_seed(5, 2, "density")))
+    assert {id_: rows[id_].reason for id_ in cluster_of if not rows[id_].kept} == {
+        id_: drop.reason for id_, drop in drops.items()
+    }
