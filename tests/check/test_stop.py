@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from isheep.check.stop import stop_rule
+from isheep.check.stop import refuse_first_metric, stop_rule
 from isheep.errors import UserError
 from isheep.evaluation.tasks import known_metrics, metrics_in
-from isheep.recipe import parse_recipe
+from isheep.recipe import Recipe, parse_recipe
 
 TASK = """
 task: {name}
@@ -89,8 +89,12 @@ def test_lambs_metrics_are_known() -> None:
 
 
 def rule(folder: Path, benchmarks: list[str], **stop: Any) -> str | None:
+    return stop_rule(asked(folder, benchmarks, **stop))
+
+
+def asked(folder: Path, benchmarks: list[str], **stop: Any) -> Recipe:
     evaluate = {"benchmarks": benchmarks, "tasks": str(folder)}
-    return stop_rule(parse_recipe({"model": {"path": "m"}, "evaluate": evaluate, "stop": stop}, "test"))
+    return parse_recipe({"model": {"path": "m"}, "evaluate": evaluate, "stop": stop}, "test")
 
 
 def refusal(folder: Path, benchmarks: list[str], **stop: Any) -> tuple[str, str, str]:
@@ -142,11 +146,13 @@ def test_a_metric_of_which_less_is_better(folder: Path) -> None:
 def test_the_first_metric_is_refused_too_where_less_of_it_is_better(tmp_path: Path) -> None:
     metrics = "metric_list: [{metric: word_perplexity}, {metric: acc}]"
     (tmp_path / "falls.yaml").write_text(TASK.format(name="falls") + metrics)
+    assert rule(tmp_path, ["falls"])
     with pytest.raises(UserError) as caught:
-        rule(tmp_path, ["falls"])
+        refuse_first_metric(asked(tmp_path, ["falls"]))
     assert caught.value.where == "stop.metric"
     assert caught.value.what.startswith("of falls/word_perplexity a lower value is better")
-    assert rule(tmp_path, ["falls"], metric="falls/acc")
+    refuse_first_metric(asked(tmp_path, ["falls"], metric="falls/acc"))
+    refuse_first_metric(asked(tmp_path, []))
 
 
 def test_settings_that_contradict_each_other(folder: Path) -> None:

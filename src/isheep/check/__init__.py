@@ -15,7 +15,7 @@ from isheep.check.resources import disk_found, memory_found
 from isheep.check.select import rules_in_force
 from isheep.check.server import ask_server
 from isheep.check.settings import settings_found
-from isheep.check.stop import stop_rule
+from isheep.check.stop import refuse_first_metric, stop_rule
 from isheep.encoder import Encoder
 from isheep.errors import UserError
 from isheep.filters.rules import Rules
@@ -69,6 +69,7 @@ def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool) -> I
     yield from assessor_found(recipe, checkpoint, encoder)
     for line in benchmarks_found(recipe):
         yield Finding("benchmark", line)
+    refuse_first_metric(recipe)
     if not recipe.evaluate.benchmarks:
         yield Finding("benchmark", "none: nothing will be measured", warning=True)
     if recipe.engine.name == "openai":

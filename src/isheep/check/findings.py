@@ -17,10 +17,12 @@ class Finding:
 
 
 def in_bytes(count: int) -> str:
+    """`1.5 GiB`, or `300 MiB`."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
 def counted(number: int, noun: str) -> str:
+    """`1 pair`, `2 pairs`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 

@@ -40,6 +40,7 @@ def assessor_found(recipe: Recipe, checkpoint: Checkpoint, encoder: Encoder) -> 
 
 
 def refuse_unknown_architecture(checkpoint: Checkpoint) -> None:
+    """Raises UserError where the installed transformers does not know the kind of model."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
     kind = checkpoint.config["model_type"]
@@ -49,6 +50,7 @@ def refuse_unknown_architecture(checkpoint: Checkpoint) -> None:
 
 
 def template_found(recipe: Recipe, checkpoint: Checkpoint, encoder: Encoder) -> Finding:
+    """The template with its stop tokens and its pad; raises UserError for one that the model has no row for."""
     names = refuse_tokens_outside(checkpoint, encoder)
     stops = ", ".join(names[number] for number in sorted(encoder.stop_ids))
     return Finding("template", f"{recipe.model.template}  stops at {stops}, pads with {names[encoder.pad_id]}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from isheep.errors import UserError
 from isheep.recipe import Recipe, locate
 from isheep.stop import unknown_metric
@@ -18,11 +20,17 @@ def stop_rule(recipe: Recipe) -> str | None:
     if settings.min_gain is not None and settings.patience is None:
         what = f"{settings.min_gain:g} says what a gain is, but stop.patience null waits for none."
         raise UserError("stop.min_gain", what, "Give stop.patience a number, or take stop.min_gain out.")
-    if benchmarks:
-        _refuse_metric(recipe, settings.metric)
-    elif settings.metric is not None:
-        what = f"{settings.metric} is not measured: evaluate.benchmarks is empty."
-        raise UserError("stop.metric", what, "Name its benchmark in evaluate.benchmarks, or take stop.metric out.")
+    if settings.metric is not None:
+        if not benchmarks:
+            what = f"{settings.metric} is not measured: evaluate.benchmarks is empty."
+            raise UserError("stop.metric", what, "Name its benchmark in evaluate.benchmarks, or take stop.metric out.")
+        known, complete = _known(recipe)
+        benchmark = settings.metric.rpartition("/")[0]
+        of_a_known_task = not benchmark or any(name.startswith(f"{benchmark}/") for name in known)
+        # What only the code of a benchmark knows is found when iteration 0 is measured.
+        if settings.metric not in known and (complete or of_a_known_task):
+            raise unknown_metric(settings.metric, list(known))
+        _refuse_falling(settings.metric, known)
     rules = []
     if settings.patience is not None and benchmarks:
         rules.append(f"after {settings.patience} iteration{'s' * (settings.patience > 1)} without a gain")
@@ -35,19 +43,22 @@ def stop_rule(recipe: Recipe) -> str | None:
     return f"goes by {by}; ends early {' or '.join(rules) or 'never'}"
 
 
-def _refuse_metric(recipe: Recipe, metric: str | None) -> None:
-    """What only the code of a benchmark knows is found when iteration 0 is measured."""
-    known, complete = _known(recipe)
-    if metric is None:
-        first = recipe.evaluate.benchmarks[0]
-        watched = next((name for name in known if name.startswith(f"{first}/")), None)
-    else:
-        benchmark, watched = metric.rpartition("/")[0], metric
-        of_a_known_task = not benchmark or any(name.startswith(f"{benchmark}/") for name in known)
-        if metric not in known and (complete or of_a_known_task):
-            raise unknown_metric(metric, list(known))
-    if watched is not None and not known.get(watched, True):
-        what = f"of {watched} a lower value is better, and the loop takes the highest for the best."
+def refuse_first_metric(recipe: Recipe) -> None:
+    """Raises UserError where the loop goes by the first metric of all, and of that a lower value is better.
+
+    Asks lm-eval for its task, which takes seconds: after what is cheap to know.
+    """
+    benchmarks = recipe.evaluate.benchmarks
+    if recipe.stop.metric is None and benchmarks:
+        known, _ = _known(recipe)
+        first = next((name for name in known if name.startswith(f"{benchmarks[0]}/")), None)
+        if first is not None:
+            _refuse_falling(first, known)
+
+
+def _refuse_falling(metric: str, known: Mapping[str, bool]) -> None:
+    if not known.get(metric, True):
+        what = f"of {metric} a lower value is better, and the loop takes the highest for the best."
         raise UserError("stop.metric", what, "Name another metric, of a benchmark of evaluate.benchmarks.")
 
 

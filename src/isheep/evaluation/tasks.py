@@ -130,7 +130,8 @@ def metrics_in(config: Mapping[str, Any]) -> tuple[dict[str, bool], bool]:
     filters = [one["name"] for one in config.get("filter_list") or [{"name": "none"}]]
     found = {}
     for one in named:
-        higher = one.get("higher_is_better", is_higher_better(one["metric"]))
+        # Asked only where the file does not say: of a metric that it does not know, the registry warns.
+        higher = one["higher_is_better"] if "higher_is_better" in one else is_higher_better(one["metric"])
         for filter_ in filters:
             found[f"{one['metric']}{'' if filter_ == 'none' else f',{filter_}'}"] = higher is not False
     return found, bool(metrics) and len(named) == len(metrics)
