@@ -1,0 +1,95 @@
+"""The words of the command itself, and what stops a run that has begun."""
+
+from __future__ import annotations
+
+from tests.bad_input.case import Case
+from tests.bad_input.runs import begun
+
+SMALL = (
+    "iterations=1 size=4 evaluate.benchmarks=[] evaluate.tasks=null train.steps=2 train.warmup_steps=0"
+    " engine.batch_size=8 assess.read=distribution"
+)
+
+CASES = [
+    Case("command-unknown", "a command that there is not", "rnu lamb", "…No such command 'rnu'. Did you mean 'run'?"),
+    Case(
+        "option-unknown",
+        "an option that there is not",
+        "run lamb --dri DIR/run",
+        "…No such option: --dri (Possible options: --dir)",
+    ),
+    Case("dir-not-given", "a run without its directory", "run lamb", "…Missing option '--dir'."),
+    Case(
+        "dir-without-value",
+        "an option without its value",
+        "run lamb --dir",
+        "Error: Option '--dir' requires an argument.",
+    ),
+    Case("status-of-nothing", "status without a directory", "status", "…Missing argument 'DIR'."),
+    Case("status-of-two", "status of two directories", "status DIR DIR", "…Got unexpected extra argument(s) (DIR)"),
+    Case("compare-nothing", "a comparison of nothing", "compare", "…Missing argument 'DIR...'."),
+    Case("eval-of-nothing", "an evaluation of nothing", "eval", "…Missing argument 'MODEL_OR_DIR'."),
+    Case(
+        "records-limit-zero",
+        "at most no record",
+        "records DIR/run --limit 0",
+        "…Invalid value for '--limit': Input should be greater than or equal to 1",
+        (begun(),),
+    ),
+    Case(
+        "records-iteration-word",
+        "an iteration that is a word",
+        "records DIR/run --iteration last",
+        ("…Invalid value for '--iteration': Input should be a valid integer, unable to parse string as an integer"),
+        (begun(),),
+    ),
+    Case(
+        "eval-limit-zero",
+        "at most no item",
+        "eval DIR/run --limit 0",
+        "…Invalid value for '--limit': Input should be greater than or equal to 1",
+        (begun(),),
+    ),
+    Case(
+        "sweep-jobs-zero",
+        "a sweep by no process",
+        "sweep lamb --dir DIR/sweep --seeds 2 --jobs 0",
+        "…Invalid value for '--jobs': Input should be greater than or equal to 1",
+    ),
+    Case(
+        "sweep-seeds-zero",
+        "a sweep of no seed",
+        "sweep lamb --dir DIR/sweep --seeds 0",
+        "…Invalid value for '--seeds': Input should be greater than or equal to 1",
+    ),
+    Case("recipes-with-words", "a word where none belongs", "recipes lamb", "…Got unexpected extra argument(s) (lamb)"),
+    Case(
+        "show-unknown",
+        "a recipe that does not ship",
+        "show lambb",
+        ("recipe lambb: there is no such recipe or file. Did you mean `lamb`? Or give a YAML file."),
+    ),
+    Case(
+        "patience-runs-out",
+        "requests that are not enough for what is wanted",
+        f"run lamb {SMALL} synthesize.patience=0.001 rules.min_words=140 --dir DIR/run",
+        (
+            "…iteration 1: … of 4 instructions (… written; dropped: …). Lower `size`, add seed tasks, or "
+            "raise `synthesize.patience`. The same command goes on from here."
+        ),
+        code=3,
+        begins=True,
+    ),
+    Case(
+        "nothing-kept",
+        "a threshold that keeps nothing",
+        f"run lamb {SMALL} select.threshold=9.99 --dir DIR/run",
+        (
+            "…iteration 1 kept nothing to train on (…). Choose `select.threshold` between the modes of "
+            "the scores, and give the command the changed setting with --accept-changes to go on, or "
+            "another --dir to start anew."
+        ),
+        code=3,
+        begins=True,
+    ),
+]
