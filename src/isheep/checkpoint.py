@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from isheep.errors import UserError
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.bin")
+ADAPTER_CONFIG, ADAPTER, ADAPTER_PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
 _HEADER_LIMIT = 100_000_000
@@ -80,8 +81,23 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     return checkpoint
 
 
+def refuse_adapter(folder: Path) -> None:
+    """Raises UserError for a folder that is no PEFT adapter, or one whose weights are a pickle."""
+    if not (folder / ADAPTER_CONFIG).is_file():
+        raise UserError(str(folder), "holds no adapter.", f"Give a folder with {ADAPTER_CONFIG}.")
+    if not (folder / ADAPTER).is_file():
+        if (folder / ADAPTER_PICKLE).is_file():
+            _refuse_pickle(folder / ADAPTER_PICKLE)
+        raise UserError(str(folder), "holds no weights of an adapter.", f"Give a folder with {ADAPTER}.")
+
+
+def _refuse_pickle(file: Path) -> NoReturn:
+    what = "is a pickle, which can run any code when it is read; isheep reads no pickle."
+    raise UserError(str(file), what, "Save the model as safetensors.")
+
+
 def _read_config(folder: Path) -> dict[str, Any]:
-    if not (folder / "config.json").is_file() and (folder / "adapter_config.json").is_file():
+    if not (folder / "config.json").is_file() and (folder / ADAPTER_CONFIG).is_file():
         raise UserError(str(folder), "holds an adapter, not a model.", "Give the folder of its base model.")
     config = _read_json(folder / "config.json", "Give a folder with config.json, safetensors and a tokenizer.")
     if not isinstance(config.get("model_type"), str):
@@ -100,11 +116,12 @@ def _read_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
         if not isinstance(places, dict) or not places:
             raise UserError(str(folder / INDEX), "names no weights.", "Copy it again.")
         files = sorted({str(name) for name in places.values()})
+        if outside := next((name for name in files if name != Path(name).name), None):
+            raise UserError(str(folder / INDEX), f"names a file outside of its folder, `{outside}`.", "Copy it again.")
     else:
         pickle = next((name for name in PICKLES if (folder / name).is_file()), None)
         if pickle:
-            what = "is a pickle, which can run any code when it is read; isheep reads no pickle."
-            raise UserError(str(folder / pickle), what, "Save the model as safetensors.")
+            _refuse_pickle(folder / pickle)
         raise UserError(str(folder), "holds no weights.", f"Give a folder with {SINGLE} or {INDEX} and its parts.")
     return {name: shape for file in files for name, shape in _read_header(folder / file).items()}
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from isheep.errors import Interrupted
-from isheep.progress import CONSOLE
+from isheep.progress import say
 
 _wanted = False
 
@@ -40,7 +40,7 @@ def on_signals() -> Iterator[None]:
         _wanted = True
         for caught, handler in before.items():
             signal.signal(caught, handler)
-        CONSOLE.print("Stopping when the batch in flight is written. Once more stops at once (and loses that batch).")
+        say("Stopping when the batch in flight is written. Once more stops at once (and loses that batch).")
 
     for number in before:
         signal.signal(number, ask)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
-from isheep import drain
+from isheep import drain, watchdog
 from isheep.check import check
-from isheep.errors import IsheepError
+from isheep.errors import IsheepError, StageError, first_line
 from isheep.models import Models
 from isheep.progress import say
 from isheep.recipe import Recipe, locate
@@ -55,21 +57,37 @@ def run(
     for finding in check(recipe, directory, accept_changes):
         if finding.warning:
             say(f"! {finding.what}: {finding.found}")
-    with Run.create_or_resume(directory, recipe, accept_changes) as owned, drain.on_signals():
+    with (
+        Run.create_or_resume(directory, recipe, accept_changes) as owned,
+        drain.on_signals(),
+        watchdog.on(recipe.watch.patience, recipe.watch.restarts, say),
+    ):
         owned.note_command(sys.argv)
+        watchdog.on_restart(lambda why: _note_failure(owned, "failed", why))
         try:
             align(owned, after_iteration)
         except (KeyboardInterrupt, IsheepError) as error:
             stopped = isinstance(error, KeyboardInterrupt) or error.exit_code == 130
-            owned.note_end("interrupted" if stopped else "failed", str(error))
+            _note_failure(owned, "interrupted" if stopped else "failed", str(error))
             raise
+        except OSError as error:
+            what = f"{error.filename or directory}: {error.strerror or first_line(error)}."
+            failed = StageError(f"{what} Make room, mend the rights, or put back what is gone.")
+            _note_failure(owned, "failed", str(failed))
+            raise failed from error
         except Exception as error:
-            owned.note_end("failed", f"{type(error).__name__}: {error}")
+            _note_failure(owned, "failed", f"{type(error).__name__}: {error}")
             raise
         owned.note_end("finished")
     ended = Run.read(directory)
     after_iteration(ended)
     return ended
+
+
+def _note_failure(run: Run, outcome: Literal["interrupted", "failed"], why: str) -> None:
+    """Writes it down where that can be done: what it failed of may be the disk."""
+    with suppress(StageError, OSError):
+        run.note_end(outcome, why)
 
 
 def align(run: Run, after_iteration: Callable[[Run], object]) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from isheep import watchdog
+from isheep.secrecy import without_secrets
 from isheep.terminal import printable
 
-CONSOLE = Console(stderr=True)
+CONSOLE = Console(stderr=True, markup=False, emoji=False)
 """The one console for everything that is no result, so that a log line and a bar do not write into each other."""
 
 LINE_EVERY_S = 15.0
@@ -22,9 +23,9 @@ Advance = Callable[[int], None]
 
 
 def say(message: str) -> None:
-    """Prints a message of one line or several, none of which a terminal acts upon or breaks."""
-    lines = "\n".join(printable(line) for line in message.split("\n"))
-    CONSOLE.print(lines, markup=False, highlight=False, soft_wrap=True)
+    """Prints a message of one line or several, none of which a terminal acts upon or breaks, and no secret in them."""
+    lines = "\n".join(printable(line) for line in without_secrets(message).split("\n"))
+    CONSOLE.print(lines, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -40,23 +41,38 @@ def bar(what: str, total: int | None, done: int = 0, console: Console = CONSOLE)
     Yields:
         A function that is called with the number of things just done.
     """
-    if console.is_terminal:
-        with _rich_bar(what, total, done, console) as advance:
-            yield advance
-    else:
-        lines = _Lines(what, total, done, console)
-        try:
-            yield lines.advance
-        finally:
-            lines.end()
+    what = printable(what)
+    shown = _rich_bar if console.is_terminal else _line_bar
+    with watchdog.under_way(what), shown(what, total, done, console) as show:
+
+        def advance(number: int) -> None:
+            watchdog.beat()
+            show(number)
+
+        yield advance
+
+
+@contextmanager
+def _line_bar(what: str, total: int | None, done: int, console: Console) -> Iterator[Advance]:
+    lines = _Lines(what, total, done, console)
+    try:
+        yield lines.advance
+    finally:
+        lines.end()
 
 
 @contextmanager
 def _rich_bar(what: str, total: int | None, done: int, console: Console) -> Iterator[Advance]:
-    columns = (TextColumn("{task.description}"), BarColumn(), _Count(), _Rate(), TimeRemainingColumn(compact=True))
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        _Count(),
+        _Rate(),
+        TimeRemainingColumn(compact=True),
+    )
     # stdout stays as it is: it may be a pipe that takes JSON.
     with Progress(*columns, console=console, redirect_stdout=False) as progress:
-        task = progress.add_task(escape(what), total=total, completed=done)
+        task = progress.add_task(what, total=total, completed=done)
         yield lambda number: progress.advance(task, number)
 
 

@@ -36,7 +36,7 @@ ASKED = [{"text": f"Name {word}.", "held": held, "told": told} for word, held, t
 
 def measure(model: Model, names: list[str], folder: Path, limit: int | None, seed: int) -> tuple[Scores, Items]:
     """The figures and items of these tasks out of a folder."""
-    evaluation = {"benchmarks": names, "tasks": str(folder), "limit": limit}
+    evaluation = {"benchmarks": names, "tasks": str(folder), "trust_tasks": True, "limit": limit}
     recipe = load_recipe("lamb").model_copy(update={"seed": seed})
     settings = EvaluateSettings.model_validate(evaluation)
     measured = measure_all(names, recipe.model_copy(update={"evaluate": settings}), model)
@@ -107,7 +107,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def recipe(tiny_model: Path, folder: Path) -> Recipe:
     model = {"path": str(tiny_model), "dtype": "float32"}
-    settings = {"tasks": str(folder), "benchmarks": ["choose", "ask"], "limit": 5}
+    settings = {"tasks": str(folder), "trust_tasks": True, "benchmarks": ["choose", "ask"], "limit": 5}
     return parse_recipe({"model": model, "engine": {"device": "cpu"}, "evaluate": settings, "seed": 7}, "test")
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from isheep.errors import UserError
+from isheep.errors import StageError, UserError
 from isheep.recipe import Recipe, overridden, parse_recipe
 from isheep.records import Instruction, Response, Selection
 from isheep.stages.once import LOCKS, SWEEP, Once
@@ -83,6 +83,16 @@ def test_a_run_alone_notes_what_a_stage_was_made_from_and_what_it_made(tmp_path:
     assert found["inputs"]["iteration-01/selection"] is not None
     assert list(found["outputs"]) == [FILE]
     assert not (tmp_path / LOCKS).exists()
+
+
+def test_a_stage_whose_table_has_gone_is_not_begun(tmp_path: Path, recipe: Recipe) -> None:
+    with filled(tmp_path / "run", recipe) as run:
+        (run.iteration(1).path / "responses").rename(tmp_path / "elsewhere")
+        with pytest.raises(StageError, match=r"iteration-01/responses: is gone\. It has to be made anew\."):
+            gathered(run)
+        assert not (run.iteration(1).path / NOTES).exists()
+        (tmp_path / "elsewhere").rename(run.iteration(1).path / "responses")
+        assert len(gathered(run).read_text().splitlines()) == 1
 
 
 def test_a_stage_of_a_sweep_is_linked_from_the_run_that_made_it(sweep: Path, recipe: Recipe) -> None:

@@ -168,7 +168,7 @@ def test_best_checkpoint_is_kept_and_a_cut_one_is_not_trusted(
     cut = tmp_path / "checkpoint-2"
     cut.mkdir()
     outcome = Training(recipe, encoder, tmp_path, 1, "Train").run([learned] * 24, [unlearnable])
-    assert "cut while it was being saved" in caplog.text
+    assert "checkpoint-2 is not whole" in caplog.text
     assert outcome.kept_step < 6
     assert outcome.checkpoint == tmp_path / f"checkpoint-{outcome.kept_step}"
     kept = {f"checkpoint-{outcome.kept_step}", "checkpoint-6"}
@@ -177,7 +177,7 @@ def test_best_checkpoint_is_kept_and_a_cut_one_is_not_trusted(
 
 
 def test_loss_that_is_no_number_stops_the_run(tiny_model: Path, tmp_path: Path) -> None:
-    with pytest.raises(StageError, match=r"loss is (nan|inf) at step \d+\. Lower train\.learning_rate"):
+    with pytest.raises(StageError, match=r"loss is (nan|inf) at step \d+, before there is a checkpoint"):
         train_in(tmp_path / "run", make_recipe(tiny_model, learning_rate=1e30))
     assert not (tmp_path / "run" / "iteration-01" / "adapter").exists()
 

@@ -59,7 +59,7 @@ PASSED = {"synthesize": {"seeds.path"}, "train": {"model.template"}}
 OF_THE_LOOP = {"seeds.path", "iterations"}
 """What `align` reads itself: the seed tasks, which synthesis gets, and how often it goes round."""
 
-ABOUT_THE_LOOP = {"iterations"} | {name for name in setting_names() if name.startswith("stop.")}
+ABOUT_THE_LOOP = {"iterations"} | {name for name in setting_names() if name.startswith(("stop.", "watch."))}
 """Settings that decide how often the loop goes round, and nothing of what a stage makes."""
 
 Definition = ast.FunctionDef | ast.ClassDef

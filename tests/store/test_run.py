@@ -59,7 +59,7 @@ def test_a_new_run_makes_its_parents_and_writes_the_whole_recipe_and_what_it_sta
     assert (directory / "recipe.yaml").read_text() == dump_recipe(recipe)
     assert load_recipe(str(directory / "recipe.yaml")) == recipe
     found = manifest(directory)
-    assert list(found) == ["versions", "machine", "model", "assessors", "seeds", "commands"]
+    assert list(found) == ["versions", "machine", "recipe", "model", "assessors", "seeds", "commands"]
     assert list(found["versions"]) == [
         "python", "isheep", "torch", "transformers", "trl", "peft", "datasets", "lm_eval",
     ]  # fmt: skip
@@ -97,6 +97,24 @@ def test_a_changed_recipe_is_refused_with_the_difference(directory: Path, recipe
     assert caught.value.exit_code == 2
     with Run.create_or_resume(directory, recipe) as run:
         assert run.recipe == recipe
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_recipe_file_that_was_cut_is_written_anew_for_the_same_recipe_alone(
+    directory: Path, recipe: Recipe, share: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Run.create_or_resume(directory, recipe):
+        pass
+    file = directory / "recipe.yaml"
+    cut = file.read_bytes()[: int(share * file.stat().st_size)]
+    file.write_bytes(cut)
+    with pytest.raises(UserError):
+        Run.create_or_resume(directory, changed(recipe, seed=99))
+    assert file.read_bytes() == cut
+    with Run.create_or_resume(directory, recipe):
+        assert file.read_text() == dump_recipe(recipe)
+    assert (directory / "recipe.yaml.broken").read_bytes() == cut
+    assert "is not what it was" in caplog.text
 
 
 def test_a_foreign_directory_is_refused_and_left_as_it_was(directory: Path, recipe: Recipe) -> None:

@@ -254,6 +254,32 @@ def test_a_foreign_part_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFi
     assert names(tmp_path) == ["part-00000.parquet", "part-00001.parquet.broken"]
 
 
+@pytest.mark.parametrize(
+    ("place", "left"),
+    [
+        pytest.param(1, 1, id="a part of another run's table between its own"),
+        pytest.param(0, 1, id="before its own"),
+    ],
+)
+def test_a_part_of_the_same_kind_from_elsewhere_does_not_fit(
+    tmp_path: Path, place: int, left: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    filled(tmp_path / "mine")
+    other = table(tmp_path / "others")
+    other.append([response(100)])
+    other.append([response(101)])
+    part(tmp_path / "mine", place).write_bytes(part(tmp_path / "others", place).read_bytes())
+    assert table(tmp_path / "mine").parts() == (left if place else 0)
+    assert "does not belong behind the part before it" in caplog.text
+
+
+def test_a_part_under_another_number_does_not_fit(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    filled(tmp_path)
+    part(tmp_path, 3).write_bytes(part(tmp_path, 2).read_bytes())
+    assert table(tmp_path).parts() == 3
+    assert "does not belong behind the part before it" in caplog.text
+
+
 def test_a_gap_ends_the_table(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     records = filled(tmp_path)
     part(tmp_path, 1).unlink()

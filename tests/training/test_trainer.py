@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from transformers import LlamaForCausalLM
 from isheep.encoder import Encoder
 from isheep.errors import StageError
 from isheep.training.examples import Example, read_examples
-from isheep.training.trainer import Outcome, Training
+from isheep.training.steps import Trainer
+from isheep.training.trainer import Outcome, Training, broken
 from tests.stages.test_train import ROWS, make_recipe
 
 STILL: dict[str, Any] = {"steps": 12, "lora": {"dropout": 0.0}, "batch_size": 4, "learning_rate": 1e-3}
@@ -127,3 +129,78 @@ def test_another_failure_is_not_taken_for_memory(
     Memory(monkeypatch, rows=0, message="shapes do not match")
     with pytest.raises(RuntimeError, match="shapes do not match"):
         trained(tiny_model, tmp_path / "run", encoder, examples, 4)
+
+
+def steps(*losses: float) -> list[tuple[int, float]]:
+    return list(enumerate(losses, start=1))
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_breaks_a_training(loss: float) -> None:
+    found = broken(steps(2.0, 1.9, loss))
+    assert found is not None
+    assert found.why == f"its loss is {loss} at step 3"
+    # The weights of step 2 gave it; those of step 1 gave a loss that is one.
+    assert found.good_until == 1
+
+
+def test_a_loss_that_doubles_and_rises_by_a_nat_over_five_steps_breaks_a_training() -> None:
+    assert broken(steps(*[2.0] * 5, *[4.1] * 5)) is not None
+    assert broken(steps(*[2.0] * 5, *[3.9] * 5)) is None
+    assert broken(steps(*[0.1] * 5, *[0.9] * 5)) is None
+    assert broken(steps(*[2.0] * 5, 1.0, 1.0, 1.0, 1.0, 9.0)) is None
+    found = broken(steps(*[2.0] * 7, *[5.0] * 5))
+    assert found is not None
+    assert found.good_until == 6
+
+
+@pytest.mark.parametrize("held_out", [0, 2])
+def test_a_training_that_breaks_ends_with_its_last_good_checkpoint(
+    tiny_model: Path,
+    tmp_path: Path,
+    encoder: Encoder,
+    examples: list[Example],
+    monkeypatch: pytest.MonkeyPatch,
+    held_out: int,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    compute = Trainer.compute_loss
+
+    @functools.wraps(compute)
+    def broken_from_step_10(trainer: Any, *args: Any, **kwargs: Any) -> Any:
+        loss = compute(trainer, *args, **kwargs)
+        return loss * float("nan") if trainer.state.global_step >= 9 and trainer.model.training else loss
+
+    recipe = make_recipe(tiny_model, **STILL, evaluate_every=3)
+    monkeypatch.setattr(Trainer, "compute_loss", broken_from_step_10)
+    outcome = Training(recipe, encoder, tmp_path, 1, "Train 1").run((examples * 3)[:48], examples[:held_out])
+    assert outcome.stopped == "its loss is nan at step 10"
+    assert outcome.steps == 10
+    assert outcome.kept_step in ({3, 6, 9} if held_out else {6})
+    weights = load_file(outcome.checkpoint / "adapter_model.safetensors")
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
+    assert f"the checkpoint of step {outcome.kept_step} is kept" in capfd.readouterr().err
+
+
+def test_a_checkpoint_that_was_cut_later_is_not_gone_on_from(
+    tiny_model: Path, tmp_path: Path, encoder: Encoder, examples: list[Example], caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = trained(tiny_model, tmp_path / "whole", encoder, examples, 4)
+    trained(tiny_model, tmp_path / "cut", encoder, examples, 4)
+    last = tmp_path / "cut" / "checkpoint-12"
+    (last / "optimizer.pt").write_bytes((last / "optimizer.pt").read_bytes()[:100])
+    again = trained(tiny_model, tmp_path / "cut", encoder, examples, 4)
+    assert "checkpoint-12 is not whole, it was cut or damaged" in caplog.text
+    assert_the_same(whole, again)
+
+
+def test_a_checkpoint_that_cannot_be_written_says_so(
+    tiny_model: Path, tmp_path: Path, encoder: Encoder, examples: list[Example]
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, before[1]))
+    try:
+        with pytest.raises(StageError, match=r"the checkpoint of step 4 cannot be written \(.*Make room or mend"):
+            trained(tiny_model, tmp_path, encoder, examples, 4, evaluate_every=4)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

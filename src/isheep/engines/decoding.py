@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from isheep import watchdog
 from isheep.engines.base import Completion, Request
 from isheep.engines.reader import Reader, Rows
 from isheep.engines.sampling import Sampler
@@ -61,6 +62,7 @@ class Decoding:
             while self._rows:
                 picked = sampler.pick(batch.logits)
                 ended = self._take(picked.tolist())
+                watchdog.beat()
                 yield from (row.completion() for row in ended)
                 live = [place for place, row in enumerate(self._rows) if row is not None]
                 if not live:

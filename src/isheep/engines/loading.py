@@ -18,7 +18,7 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         what = f"`{name}` cannot be used ({first_line(error)})."
         raise UserError("engine.device", what, "Give auto, cpu or cuda.") from None
@@ -26,7 +26,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def load_model(folder: Path, dtype: str, device: torch.device, in_four_bits: bool = False) -> Any:
-    """A causal language model of transformers in `dtype`, ready to infer; code of the folder's own is never run.
+    """A causal language model of transformers in `dtype`, ready to infer; no code of the folder's own, no pickle.
 
     In four bits (bitsandbytes; NF4, its constants quantized too) the linear layers hold half a byte a weight and
     compute in `dtype`, as QLoRA does.
@@ -46,11 +46,21 @@ def load_model(folder: Path, dtype: str, device: torch.device, in_four_bits: boo
         )
         quantized = {"quantization_config": settings, "device_map": {"": device}}
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=number, trust_remote_code=False, local_files_only=True, **quantized
+        model, told = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            dtype=number,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+            **quantized,
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         what = f"does not load as a model ({first_line(error)})."
         raise UserError(str(folder), what, "Give a folder with config.json and safetensors.") from None
+    if missing := sorted(told["missing_keys"]):
+        # The library would go on with chance in their place.
+        what = f"does not hold all weights that its config.json asks for ({missing[0]}, {len(missing)} in all)."
+        raise UserError(str(folder), what, "Take both from the same model, or copy it again.")
     placed = model if in_four_bits else model.to(device)
     return placed.eval().requires_grad_(False)

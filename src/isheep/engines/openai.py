@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from isheep.checkpoint import read_checkpoint
+from isheep.checkpoint import read_checkpoint, refuse_adapter
 from isheep.encoder import Encoder
 from isheep.engines import answers
 from isheep.engines.base import Completion, Engine, NoLogProbabilities, Request, budget
@@ -148,8 +148,7 @@ class OpenAIEngine(Engine):
         self._unload()
         if adapter is None:
             return
-        if not (adapter / "adapter_config.json").is_file():
-            raise UserError(str(adapter), "holds no adapter.", "Give a folder with adapter_config.json.")
+        refuse_adapter(adapter)
         kind = self.abilities.adapters
         if kind is None:
             what = "does not load adapters, so a trained model cannot be asked there."

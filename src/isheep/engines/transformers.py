@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from isheep.checkpoint import refuse_adapter
 from isheep.engines.base import Completion, Engine, Request, budget
 from isheep.engines.decoding import Decoding
 from isheep.engines.loading import load_model, pick_device
@@ -143,8 +144,7 @@ class TransformersEngine(Engine):
     def _adapt(self, adapter: Path) -> None:
         from peft import PeftModel
 
-        if not (adapter / "adapter_config.json").is_file():
-            raise UserError(str(adapter), "holds no adapter.", "Give a folder with adapter_config.json.")
+        refuse_adapter(adapter)
         try:
             adapted = PeftModel.from_pretrained(self._model, str(adapter)).eval()
         except (OSError, ValueError, KeyError, RuntimeError) as error:

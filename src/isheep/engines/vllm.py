@@ -12,6 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from isheep.checkpoint import refuse_adapter
 from isheep.engines.base import Completion, Engine, Request, budget
 from isheep.engines.vllm_process import Process
 from isheep.engines.vllm_worker import Job, Result, Start
@@ -173,6 +174,7 @@ class VllmEngine(Engine):
     def use(self, adapter: Path | None) -> None:
         """Puts a PEFT adapter beside the base weights, for every row of what follows, or takes it off (None)."""
         if adapter is not None:
+            refuse_adapter(adapter)
             shape = _shape_of(adapter)
             if self._shape is None or not self._shape.holds(shape):
                 self._shape, self._adapter = shape, adapter
@@ -197,6 +199,7 @@ class VllmEngine(Engine):
             "model": str(self._model_dir),
             "dtype": self._recipe.model.dtype,
             "load_format": "safetensors",
+            "trust_remote_code": False,
             "skip_tokenizer_init": True,
             "generation_config": "vllm",
             "max_num_seqs": settings.batch_size,

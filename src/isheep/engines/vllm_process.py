@@ -45,7 +45,7 @@ class Process:
         command = [sys.executable, "-m", "isheep.engines.vllm_worker", str(theirs.fileno())]
         with self._log.open("wb") as log:
             # A session of its own: Ctrl-C is the parent's business, which then drains what is under way.
-            self._child = subprocess.Popen(
+            self._child = subprocess.Popen(  # noqa: S603  # this interpreter, a module of ours and a number
                 command,
                 env={**variables, **os.environ},
                 stdin=subprocess.DEVNULL,

@@ -126,7 +126,7 @@ def _read(
 def _by_chance(pair: Pair, question: Question, iteration: Iteration, recipe: Recipe) -> Reading:
     """A whole score of 1 to 10, each as likely: the control that shows what the assessor's judgement is worth."""
     seed = derive_seed(recipe.seed, iteration.number, f"assess {question}", pair.id, RANDOM)
-    return Reading(float(random.Random(seed).choice(SCORES)), RANDOM)
+    return Reading(float(random.Random(seed).choice(SCORES)), RANDOM)  # noqa: S311  # it has to repeat, no secret
 
 
 def _generate(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 from isheep import drain
-from isheep.errors import UserError
+from isheep.errors import StageError, UserError
 from isheep.progress import say
+from isheep.records import TABLES
 from isheep.store.files import read_json
 from isheep.store.lock import InUse, Lock
 from isheep.store.plan import NOTES, STAGES, changed, folder_of, inputs, key_of, outputs
@@ -21,6 +23,20 @@ SWEEP = "sweep.json"
 """Lies in the directory of a sweep, whose runs are the directories beside it."""
 LOCKS = "locks"
 """In the directory of a sweep, a lock file for each stage that was ever under way."""
+
+
+def read_sweep(directory: Path) -> dict[str, Any]:
+    """`sweep.json` of a sweep's directory; raises UserError where there is none, or one that names no runs."""
+    file = directory / SWEEP
+    if not file.is_file():
+        raise UserError(str(directory), f"is not a sweep (it has no {SWEEP}).", "Give the --dir of `isheep sweep`.")
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict) or not isinstance(document.get("runs"), list):
+        raise UserError(str(file), "names no runs.", "Start the sweep's command again, which writes it anew.")
+    return document
 
 
 class Once:
@@ -40,9 +56,11 @@ class Once:
 
         Raises:
             UserError: the stage was begun with other inputs (a file that a setting names was changed, say).
+            StageError: a table that it reads has gone.
         """
         name = stage.__name__
         found = inputs(name, iteration.number, self._run.recipe, self._hashes, self._run.directory)
+        self._refuse_gone(found)
         note = _notes(iteration.path).get(name)
         ended = _has_ended(name, iteration.number, self._run.directory, note)
         if note is not None:
@@ -62,6 +80,12 @@ class Once:
             stage(iteration, *args, **kwargs)
             made = outputs(name, iteration.number, self._run.directory)
             self._note(iteration, name, {**note, "inputs": found, "outputs": made})
+
+    def _refuse_gone(self, found: Mapping[str, Any]) -> None:
+        """A stage that began without what it reads would be refused for ever after, once that is made anew."""
+        for file, content in found.items():
+            if content is None and file.rpartition("/")[2] in TABLES:
+                raise StageError(f"{self._run.directory / file}: is gone. It has to be made anew.")
 
     def _made_by(self, name: str, number: int, key: str) -> Path | None:
         """Another run of the sweep in which the stage of this key has ended and is whole."""

@@ -119,7 +119,8 @@ class Selector:
         return [id_ for id_, drops in self._drops.items() if not drops]
 
     def _rng(self, *what: str | int) -> random.Random:
-        return random.Random(derive_seed(self._recipe.seed, self._iteration, *what))
+        # S311: it has to repeat, no secret.
+        return random.Random(derive_seed(self._recipe.seed, self._iteration, *what))  # noqa: S311
 
     def _threshold(self) -> dict[str, Drop]:
         limit = score_limit(self._recipe.select)

@@ -15,7 +15,7 @@ from isheep.filters.density import clusters
 from isheep.filters.perplexity import perplexity
 from isheep.models import Model
 from isheep.prompts import bare
-from isheep.prompts.tasks import mark_in
+from isheep.prompts.tasks import marked
 from isheep.recipe import Recipe
 from isheep.records import SeedTask
 from isheep.seeding import derive_seed
@@ -53,7 +53,8 @@ class Pool:
     def draw(self, number: int) -> list[Shot]:
         """The shots of request `number`, no task twice; a pure function of run seed, iteration, number and figures."""
         count = self._recipe.synthesize.shots
-        rng = random.Random(derive_seed(self._recipe.seed, self._iteration, "shots", number))
+        # S311: it has to repeat, no secret.
+        rng = random.Random(derive_seed(self._recipe.seed, self._iteration, "shots", number))  # noqa: S311
         match self._recipe.synthesize.shots_drawn:
             case "uniform":
                 return rng.sample(self._shots, count)
@@ -126,7 +127,7 @@ def _generated(earlier: Sequence[Iteration], most: int) -> list[Shot]:
     return [
         Shot(task.id, task.instruction, task.input)
         for task in kept
-        if len(task.instruction + task.input) <= most and not mark_in(task.instruction) and not mark_in(task.input)
+        if len(task.instruction + task.input) <= most and not marked(task.instruction, task.input)
     ]
 
 

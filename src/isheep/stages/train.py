@@ -25,11 +25,11 @@ def train(iteration: Iteration, earlier: Sequence[Iteration], recipe: Recipe, en
     Leaves the adapter (the whole model where `train.method` is full) and train.json: start (`base` or `iteration-N`,
     whose weights the training began with), examples, held_out, steps, epochs, loss (mean over the steps),
     evaluation_loss (mean over the learned tokens held out, of the checkpoint that was kept; null where nothing was held
-    out) and kept_step.
+    out), kept_step and stopped (why the training ended before its last step; null where it did not).
 
     Raises:
         UserError: `one_last`, and the adapter before has another rank or alpha than the recipe.
-        StageError: there is nothing to train on, or the loss is no number.
+        StageError: there is nothing to train on, or the loss was no number from the start.
         Interrupted: the user asked to stop; a checkpoint was written.
     """
     checkpoints = iteration.path / "checkpoints"
@@ -57,11 +57,12 @@ def train(iteration: Iteration, earlier: Sequence[Iteration], recipe: Recipe, en
             "start": f"iteration-{last.number}" if last else "base",
             "examples": len(training),
             "held_out": len(held_out),
-            "steps": steps,
-            "epochs": steps * settings.batch_size / len(training),
+            "steps": outcome.steps,
+            "epochs": outcome.steps * settings.batch_size / len(training),
             "loss": outcome.loss,
             "evaluation_loss": outcome.evaluation_loss,
             "kept_step": outcome.kept_step,
+            "stopped": outcome.stopped,
         },
     )
     with iteration.new_weights("model" if settings.method == "full" else "adapter") as folder:

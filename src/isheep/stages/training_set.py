@@ -33,9 +33,9 @@ def gather(iteration: Iteration, earlier: Sequence[Iteration], recipe: Recipe) -
     """
     if iteration.training_set_path.is_file():
         return
-    selection = iteration.table("selection").rows()
-    if not any(row.kept for row in selection):
-        raise NothingKept(nothing_kept(iteration.number, selection))
+    selection = iteration.table("selection")
+    if not any(selection.columns("kept")["kept"]):
+        raise NothingKept(nothing_kept(iteration.number, selection.rows()))
     sources = [*earlier, iteration] if recipe.setting == "total_base" else [iteration]
     iteration.write_training_set(
         [

@@ -108,8 +108,8 @@ def _why(run: Begun, name: str, number: int, note: Mapping[str, Any] | None, gon
     if stale is not None:
         return f"it reads what {stale} made"
     ended = note.get("outputs") == outputs(name, number, run.directory)
-    now = inputs(name, number, run.recipe, run.hashes, run.directory)
-    return ", ".join(changed(note["inputs"], now, ended=ended)) or None
+    today = inputs(name, number, run.recipe, run.hashes, run.directory)
+    return ", ".join(changed(note["inputs"], today, ended=ended)) or None
 
 
 def _set_aside(directory: Path, touched: list[Touched]) -> Path:

@@ -16,21 +16,16 @@ from shutil import copy2, rmtree
 from typing import Any
 
 from isheep.errors import StageError
+from isheep.terminal import storable as storable
 
 logger = logging.getLogger(__name__)
 
 DONE = "done.json"
 """Closes a folder: what a stage made, an iteration, or a whole run."""
+LARGEST_UNPACKED = 1 << 30
+"""Bytes that a packed file may hold."""
 _NO_CONTENT = (".tmp", ".pyc")
-
-
-def storable(text: str) -> str:
-    """The text as UTF-8 can hold it: halves of a pair are joined, a lone surrogate becomes U+FFFD, NULs stay."""
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
+_LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -89,18 +84,39 @@ def read_json(path: Path, *, writable: bool) -> Any | None:
 
 
 def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes one JSON object a line, all lines or none; as `write_json` does, and what JSON has no form for as text."""
+    """Writes one JSON object a line, all lines or none; as `write_json` does, and what JSON has no form for as text.
+
+    Characters at which only some readers end a line stand as escapes.
+    """
     lines = (json.dumps(_finite(row), ensure_ascii=False, allow_nan=False, default=str) + "\n" for row in rows)
-    write_atomic(path, storable("".join(lines)).encode())
+    write_atomic(path, storable("".join(lines).translate(_LINE_ENDS)).encode())
 
 
 def read_json_lines(path: Path) -> Iterator[Any]:
     r"""What stands in each line, empty lines aside; a `.gz` is unpacked. Raises what reading and parsing raise.
 
     Lines end at `\n` alone: a JSON text may hold other characters at which `str.splitlines` would cut it (U+2028, say).
+    ValueError, too, where a file unpacks to more than `LARGEST_UNPACKED` bytes.
     """
-    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    content = _unpacked(path) if path.suffix == ".gz" else path.read_bytes()
     return (json.loads(line) for line in content.decode("utf-8").split("\n") if line.strip())
+
+
+def _unpacked(path: Path) -> bytes:
+    """A few kilobytes can hold more than memory does, so no more is unpacked than may be."""
+    with gzip.open(path) as file:
+        content = file.read(LARGEST_UNPACKED + 1)
+    if len(content) > LARGEST_UNPACKED:
+        raise ValueError(f"it unpacks to more than {LARGEST_UNPACKED:,} bytes")
+    return content
+
+
+def leaves(folder: Path, file: Path) -> bool:
+    """Whether the file is a link that leads out of the folder; the hub's cache links to its own, which is none."""
+    root = folder.resolve()
+    if root.parent.name == "snapshots":
+        root = root.parents[1]
+    return not file.resolve().is_relative_to(root)
 
 
 def now() -> str:

@@ -6,10 +6,10 @@ import fcntl
 import os
 import socket
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 from isheep.errors import UserError
+from isheep.store.files import now
 
 _PATIENCE_S = 0.5
 """A reader that asks `is_held` holds the lock for an instant; an owner waits that long before it refuses."""
@@ -36,9 +36,8 @@ class Lock:
                 f"is in use by {owner or 'another process'}.",
                 "Wait for it, stop it, or give another --dir.",
             )
-        started = datetime.now(UTC).isoformat(timespec="seconds")
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {started}\n".encode(), 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {now()}\n".encode(), 0)
         self._descriptor = descriptor
         _held.add(descriptor)
 

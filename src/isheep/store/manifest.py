@@ -57,6 +57,13 @@ def seed_hash(recipe: Recipe) -> str | None:
     return sha256_file(file) if file.is_file() else None
 
 
+def refuse_no_manifest(file: Path, manifest: Any) -> None:
+    """Raises UserError for JSON that is no manifest: a run could not tell from it what it stands on."""
+    if not isinstance(manifest, dict) or not manifest.keys() >= {"versions", "model", "seeds", "commands"}:
+        mend = "Put the old file back, or take it away: the same command then begins a new one."
+        raise UserError(str(file), "is no manifest of a run.", mend)
+
+
 def refuse_changed_inputs(manifest: dict[str, Any], recipe: Recipe) -> None:
     """Raises UserError naming the file of a model or the seed file that is not what it was when the run began."""
     _refuse_changed(recipe.model.path, manifest["model"], model_hashes(recipe))

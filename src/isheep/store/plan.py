@@ -87,6 +87,7 @@ ASKED_BY_THE_WAY = (
     "evaluate.evalplus",
     "evaluate.alpaca_eval",
     "evaluate.sandbox",
+    "evaluate.trust_tasks",
     "model.path",
     "model.template",
 )

@@ -5,6 +5,7 @@ State is what the directory says; there is no other.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,10 +18,28 @@ from typing import Any, Literal, Self, overload
 from isheep.errors import StageError, UserError
 from isheep.recipe import Recipe, difference, dump_recipe, load_recipe
 from isheep.records import TABLES, Assessment, Instruction, Response, Selection
+from isheep.secrecy import without_secrets
 from isheep.store.changes import Begun, accept_changes
-from isheep.store.files import link, now, read_json, sync, write_atomic, write_json, write_json_lines
+from isheep.store.files import (
+    link,
+    now,
+    read_json,
+    sha256_file,
+    sync,
+    write_atomic,
+    write_json,
+    write_json_lines,
+)
 from isheep.store.lock import Lock, is_held
-from isheep.store.manifest import assessor_hashes, machine, model_hashes, refuse_changed_inputs, seed_hash, versions
+from isheep.store.manifest import (
+    assessor_hashes,
+    machine,
+    model_hashes,
+    refuse_changed_inputs,
+    refuse_no_manifest,
+    seed_hash,
+    versions,
+)
 from isheep.store.plan import folder_of
 from isheep.store.table import DONE, Table
 
@@ -29,6 +48,7 @@ logger = logging.getLogger(__name__)
 State = Literal["running", "interrupted", "failed", "finished"]
 
 RECIPE, MANIFEST, LOCK = "recipe.yaml", "manifest.json", "lock"
+BROKEN_RECIPE = RECIPE + ".broken"
 _FIRST_FILES = {LOCK, RECIPE + ".tmp"}
 """All that a run killed in its first moments leaves: still ours, not a foreign directory."""
 _ITERATION = re.compile(r"iteration-(\d{2,})")
@@ -170,7 +190,7 @@ class Run:
         file = directory / RECIPE
         if not file.is_file():
             raise UserError(str(directory), f"is not a run (it has no {RECIPE}).", "Give the --dir of `isheep run`.")
-        return cls(directory, load_recipe(str(file)), None)
+        return cls(directory, load_recipe(str(file), of_run=True), None)
 
     def __enter__(self) -> Self:
         return self
@@ -203,14 +223,16 @@ class Run:
             return "running"
         if (self.directory / DONE).is_file():
             return "finished"
-        commands = (self.read_json(MANIFEST) or {}).get("commands", [])
+        manifest = self.read_json(MANIFEST)
+        commands = manifest.get("commands") if isinstance(manifest, dict) else None
         return "failed" if commands and commands[-1]["outcome"] == "failed" else "interrupted"
 
     def note_command(self, argv: Sequence[str]) -> None:
         """Adds a command to manifest.json, with its start and, where they differ from the first, the versions."""
         self._must_own()
         manifest = self._manifest()
-        command: dict[str, Any] = {"argv": list(argv), "started": now(), "ended": None, "outcome": None, "message": ""}
+        words = [without_secrets(word) for word in argv]
+        command: dict[str, Any] = {"argv": words, "started": now(), "ended": None, "outcome": None, "message": ""}
         today = versions()
         if today != manifest["versions"]:
             changed = {name: today[name] for name in today if today[name] != manifest["versions"].get(name)}
@@ -223,7 +245,7 @@ class Run:
         """Completes the last command in manifest.json."""
         self._must_own()
         manifest = self._manifest()
-        manifest["commands"][-1].update(ended=now(), outcome=outcome, message=message)
+        manifest["commands"][-1].update(ended=now(), outcome=outcome, message=without_secrets(message))
         write_json(self.directory / MANIFEST, manifest)
 
     def finish(self, summary: Mapping[str, Any] | None = None) -> None:
@@ -237,14 +259,20 @@ class Run:
 
     def _begin(self, accept: bool) -> None:
         begun = refuse_changed_recipe(self.directory, self.recipe, accept)
-        if not begun:
+        damaged = begun and _is_damaged(self.directory, self.recipe)
+        if damaged:
+            logger.warning("%s is not what it was; kept as %s and written anew", self.directory / RECIPE, BROKEN_RECIPE)
+            link(self.directory / RECIPE, self.directory / BROKEN_RECIPE)
+        if damaged or not begun:
             self._write_recipe()
         manifest = self.read_json(MANIFEST)
+        if manifest is not None:
+            refuse_no_manifest(self.directory / MANIFEST, manifest)
         if manifest is None:
             start: dict[str, Any] = {"versions": versions(), "machine": machine(), **self._hashes(), "commands": []}
             write_json(self.directory / MANIFEST, start)
         elif accept:
-            old = load_recipe(str(self.directory / RECIPE))
+            old = load_recipe(str(self.directory / RECIPE), of_run=True)
             numbers = [iteration.number for iteration in self.iterations()]
             run = Begun(self.directory, numbers, self.recipe, self._hashes())
             write_json(self.directory / MANIFEST, accept_changes(run, old, manifest))
@@ -262,7 +290,7 @@ class Run:
 
     def _hashes(self) -> dict[str, Any]:
         models = {"model": model_hashes(self.recipe), "assessors": assessor_hashes(self.recipe)}
-        return {**models, "seeds": seed_hash(self.recipe)}
+        return {"recipe": _hash(self.recipe), **models, "seeds": seed_hash(self.recipe)}
 
     def _must_own(self) -> None:
         if not self.writable:
@@ -273,6 +301,17 @@ class Run:
         if manifest is None:
             raise StageError(f"{self.directory / MANIFEST}: is gone. Start the same command again to write a new one.")
         return manifest
+
+
+def _hash(recipe: Recipe) -> str:
+    return hashlib.sha256(dump_recipe(recipe).encode()).hexdigest()
+
+
+def _is_damaged(directory: Path, recipe: Recipe) -> bool:
+    """Whether the manifest tells that the run's recipe is this one, and the file with it holds something else."""
+    manifest = read_json(directory / MANIFEST, writable=False) or {}
+    known: str | None = manifest.get("recipe")
+    return known == _hash(recipe) != sha256_file(directory / RECIPE)
 
 
 def refuse_foreign(directory: Path) -> None:
@@ -293,7 +332,8 @@ def refuse_changed_recipe(directory: Path, recipe: Recipe, accept_changes: bool 
     file = directory / RECIPE
     if not file.is_file():
         return False
-    lines = [] if accept_changes else difference(load_recipe(str(file)), recipe)
+    same = accept_changes or _is_damaged(directory, recipe)
+    lines = [] if same else difference(load_recipe(str(file), of_run=True), recipe)
     if lines:
         raise UserError(
             str(directory),

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
+_AFTER = b"isheep.after"
+"""Key in a part's metadata: what stands before it (see `Table._before`)."""
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 _UNREADABLE = (pa.ArrowException, OSError, ValueError)
 
@@ -31,8 +33,9 @@ class Table(Generic[R]):
     The owner's table (`writable`) looks at the parts once and sets aside what does not read; a reader's table
     looks every time, since the owner may be at work, and changes nothing.
 
-    Not covered: damage to the footer of a part that still parses, before the table is closed (from then on every
-    part has a hash).
+    Each part names its table and the hash of the part before it, so that one of another place, of another run or from
+    before a change is not taken for its own; a closed table has the hash of every part. Not covered: before that, a
+    first or a last part of another run's same table, and damage to the last part's footer that still parses.
     """
 
     def __init__(self, path: Path, record: type[R], *, writable: bool, closings: Sequence[Path] = ()) -> None:
@@ -72,7 +75,7 @@ class Table(Generic[R]):
             pa.array([_clean(getattr(record, field.name)) for record in records], type=field.type)
             for field in self._schema
         ]
-        table = pa.Table.from_arrays(columns, schema=self._schema)
+        table = pa.Table.from_arrays(columns, schema=self._schema.with_metadata({_AFTER: self._before(count)}))
         sink = pa.BufferOutputStream()
         # Statistics would repeat the longest texts, outside what the checksums guard.
         pq.write_table(table, sink, compression="zstd", write_page_checksum=True, write_statistics=False)
@@ -118,6 +121,12 @@ class Table(Generic[R]):
         write_json(self.path / DONE, {**self.counts(), "parts": parts})
         self._known = (total, True)
 
+    def _before(self, index: int) -> bytes:
+        """The hash of the part before this one; of the first, which table it begins."""
+        if index == 0:
+            return f"{self.path.parent.name}/{self.path.name}".encode()
+        return sha256_file(self._part(index - 1)).encode()
+
     def _part(self, index: int) -> Path:
         return self.path / f"part-{index:05d}.parquet"
 
@@ -160,6 +169,8 @@ class Table(Generic[R]):
             return f"{part} does not read ({first_line(error)})"
         if not table.schema.equals(self._schema):
             return f"{part} holds other columns than {self._record.__name__} records"
+        if (table.schema.metadata or {}).get(_AFTER) != self._before(index):
+            return f"{part} does not belong behind the part before it"
         return ""
 
     def _report(self, problem: str, later: Sequence[int], *, still_whole: bool) -> None:

@@ -8,10 +8,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
+from safetensors import SafetensorError
 from torch.nn import functional
 from trl import SFTTrainer
 
+from isheep import watchdog
 from isheep.encoder import IGNORED
+from isheep.errors import StageError, first_line
 
 
 class Trainer(SFTTrainer):  # type: ignore[misc]
@@ -31,6 +35,7 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         with self.compute_loss_context_manager():
             loss = self.compute_loss(model, self._prepare_inputs(inputs), num_items_in_batch=num_items_in_batch)
         self.accelerator.backward(loss)
+        watchdog.beat()
         detached: torch.Tensor = loss.detach()
         return detached
 
@@ -55,6 +60,17 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
         if self.aux_loss_enabled:
             loss = loss + self.router_aux_loss_coef * outputs.aux_loss / self.current_gradient_accumulation_steps
         return (loss, outputs) if return_outputs else loss
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            if is_out_of_memory(error):
+                raise
+            where = f"{self.args.output_dir}: the checkpoint of step {self.state.global_step}"
+            raise StageError(
+                f"{where} cannot be written ({first_line(error)}). Make room or mend the rights."
+            ) from error
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Nobody reads the estimate, for which every parameter would be counted at every micro-batch."""
@@ -136,3 +152,8 @@ def collator(pad_id: int) -> Callable[[Sequence[dict[str, list[int]]]], dict[str
         }
 
     return collate
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether fewer rows at once may help."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or should_reduce_batch_size(error)

@@ -8,11 +8,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from shutil import rmtree
 from typing import Any
 
 import torch
-from accelerate.utils.memory import should_reduce_batch_size
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback, set_seed
 from trl import SFTConfig
@@ -20,18 +20,23 @@ from trl import SFTConfig
 from isheep import drain
 from isheep.encoder import IGNORED, Encoder
 from isheep.engines.loading import pick_device
-from isheep.errors import StageError
+from isheep.errors import StageError, UserError
 from isheep.progress import bar, say
 from isheep.recipe import Recipe
-from isheep.store.files import sync, write_atomic
+from isheep.store.files import read_json, sync, write_json
 from isheep.training.examples import Example
-from isheep.training.steps import Trainer, collator, quicken_dropout
+from isheep.training.steps import Trainer, collator, is_out_of_memory, quicken_dropout
 from isheep.training.weights import trained_model
 
 logger = logging.getLogger(__name__)
 
 WHOLE = "whole"
-"""Written into a checkpoint last: one without it was cut while it was being saved."""
+"""Written into a checkpoint last, the sizes of its files: where they differ it was cut, while it was saved or later."""
+
+EXPLODED_OVER = 5
+"""Steps whose mean loss tells an explosion from a hard batch."""
+EXPLODED_BY = 1.0
+"""Nats: beside having doubled, the loss of those steps lies so much above that of the first ones."""
 
 CHECKPOINTING_FROM = 500_000_000
 """Parameters of a base from which activations are computed twice rather than kept: memory is dearer than time."""
@@ -44,9 +49,14 @@ class Outcome:
     """The checkpoint to keep and what the training came to."""
 
     checkpoint: Path
+    steps: int
+    """That were made."""
     kept_step: int
     loss: float
+    """Mean over the steps, of a training that broke over those up to the kept one."""
     evaluation_loss: float | None
+    stopped: str | None
+    """Why the training ended before its last step; None where it did not."""
 
 
 class Training:
@@ -63,14 +73,17 @@ class Training:
         """Trains on the examples in their order, `train.batch_size` an optimizer step.
 
         Where memory does not suffice, half as many pairs at once go on from the last checkpoint; a step stays what it
-        was but for rounding and for which numbers dropout draws.
+        was but for rounding and for which numbers dropout draws. A loss that is no number, or that explodes, ends the
+        training with the best checkpoint from before.
 
         Returns:
             The checkpoint with the lowest loss on `held_out`, or the last one where nothing is held out.
 
         Raises:
-            UserError: the adapter to train on from has another shape than the recipe's.
-            StageError: the loss is no number, or memory does not suffice for a single pair.
+            UserError: the adapter to train on from has another shape than the recipe's, or what is gone on from is a
+                checkpoint that could run code.
+            StageError: the loss is no number before there is a checkpoint to keep, memory does not suffice for a single
+                pair, or a checkpoint cannot be written.
             Interrupted: the user asked to stop; a checkpoint was written.
         """
         settings = self._recipe.train
@@ -79,7 +92,7 @@ class Training:
             try:
                 outcome = self._train(examples, held_out, micro)
             except (RuntimeError, MemoryError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
             else:
                 _free_memory()  # The engine comes next, in a process of its own if it is vLLM.
@@ -101,19 +114,41 @@ class Training:
         last = _last_whole(self._checkpoints)
         trainer = self._trainer(examples, held_out, steps, micro)
         with bar(self._title, steps, done=_step(last) if last else 0) as advance:
-            trainer.add_callback(_Watch(self._checkpoints, advance))
-            trainer.train(resume_from_checkpoint=str(last) if last else None)
+            watch = _Watch(self._checkpoints, advance)
+            trainer.add_callback(watch)
+            try:
+                trainer.train(resume_from_checkpoint=str(last) if last else None)
+            except UnpicklingError:
+                # Ours hold tensors and numbers; torch reads nothing else of them.
+                what = "is no checkpoint of isheep's own: it holds more than numbers, which could run any code."
+                raise UserError(str(last), what, "Delete it, and the training begins anew.") from None
         state = trainer.state
-        if state.global_step < steps:
-            drain.stop_here()
-        losses = [entry["loss"] for entry in state.log_history if "loss" in entry]
-        kept_step = _best_step(state.log_history) or steps
+        if watch.broken is not None:
+            kept_step = last_step = self._last_good(watch.broken, state.log_history)
+        else:
+            if state.global_step < steps:
+                drain.stop_here()
+            kept_step, last_step = _best_step(state.log_history) or steps, steps
+        losses = [entry["loss"] for entry in state.log_history if "loss" in entry and entry["step"] <= last_step]
         return Outcome(
             checkpoint=self._checkpoints / f"checkpoint-{kept_step}",
+            steps=state.global_step,
             kept_step=kept_step,
             loss=math.fsum(losses) / len(losses),
             evaluation_loss=_evaluations(state.log_history).get(kept_step),
+            stopped=watch.broken.why if watch.broken else None,
         )
+
+    def _last_good(self, broken: Broken, history: Sequence[dict[str, Any]]) -> int:
+        """The step of the checkpoint that is kept of a training that broke: the best, or the last from before it."""
+        saved = map(_step, self._checkpoints.glob("checkpoint-*"))
+        best = _best_step(history)
+        kept = best or max((step for step in saved if step <= broken.good_until), default=None)
+        mend = "Lower train.learning_rate or choose another model.dtype."
+        if kept is None:
+            raise StageError(f"{self._checkpoints}: {broken.why}, before there is a checkpoint to keep. {mend}")
+        say(f"! {self._title}: {broken.why}; stopped, the checkpoint of step {kept} is kept. {mend}")
+        return kept
 
     def _trainer(self, examples: Sequence[Example], held_out: Sequence[Example], steps: int, micro: int) -> Any:
         device = pick_device(self._recipe.engine.device)
@@ -184,11 +219,38 @@ class Training:
         return arguments
 
 
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A training that learns nothing more."""
+
+    why: str
+    good_until: int
+    """The last step after which the weights were sound, for all that the losses tell."""
+
+
+def broken(losses: Sequence[tuple[int, float]], steps: int = EXPLODED_OVER) -> Broken | None:
+    """What is wrong with the losses so far, (step, loss) each; None where nothing is.
+
+    An explosion is a mean over `steps` steps that is twice that of the first ones, and at least `EXPLODED_BY` more. A
+    loss tells of the weights that the step before has left.
+    """
+    step, loss = losses[-1]
+    if not math.isfinite(loss):
+        return Broken(f"its loss is {loss} at step {step}", step - 2)
+    if len(losses) < 2 * steps:
+        return None
+    first, last = (math.fsum(value for _, value in part) / steps for part in (losses[:steps], losses[-steps:]))
+    if last > max(2 * first, first + EXPLODED_BY):
+        return Broken(f"its loss rose from {first:.3g} to {last:.3g} by step {step}", step - steps - 1)
+    return None
+
+
 class _Watch(TrainerCallback):  # type: ignore[misc]
-    """Progress, the stop that the user asks for, losses that are no numbers, and which checkpoints stay."""
+    """Progress, the stop that the user asks for, losses that go wrong, and which checkpoints stay."""
 
     def __init__(self, checkpoints: Path, advance: Callable[[int], None]) -> None:
         self._checkpoints, self._advance = checkpoints, advance
+        self.broken: Broken | None = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._advance(1)
@@ -196,26 +258,28 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
             control.should_save = control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
-        for name in ("loss", "eval_loss"):
-            if not math.isfinite(logs.get(name, 0.0)):
-                raise StageError(
-                    f"{self._checkpoints}: {name} is {logs[name]} at step {state.global_step}. "
-                    "Lower train.learning_rate or choose another model.dtype."
-                )
+        losses = [(entry["step"], entry["loss"]) for entry in state.log_history if "loss" in entry]
+        held_out = logs.get("eval_loss", 0.0)
+        self.broken = broken(losses) if "loss" in logs else self.broken
+        if not math.isfinite(held_out):
+            what = f"its loss on what is held out is {held_out} at step {state.global_step}"
+            self.broken = Broken(what, state.global_step - 1)
+        if self.broken is not None:
+            control.should_training_stop = True
+            control.should_evaluate = control.should_save = False
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Marks the new checkpoint as whole; then only it and the best so far stay."""
+        """Marks the new checkpoint as whole; the best so far stays, and enough of the last ones to go back to."""
         newest = self._checkpoints / f"checkpoint-{state.global_step}"
         for file in newest.iterdir():
             sync(file)
-        write_atomic(newest / WHOLE, b"")
-        for folder in self._checkpoints.glob("checkpoint-*"):
-            if _step(folder) not in (state.global_step, _best_step(state.log_history)):
-                rmtree(folder)
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or should_reduce_batch_size(error)
+        write_json(newest / WHOLE, _sizes(newest))
+        saved = {_step(folder): folder for folder in self._checkpoints.glob("checkpoint-*")}
+        best = _best_step(state.log_history)
+        past = [step for step in saved if step < state.global_step - EXPLODED_OVER]
+        going_back = {step for step in saved if step >= max(past, default=0)} if best is None else {best}
+        for step in saved.keys() - going_back - {state.global_step}:
+            rmtree(saved[step])
 
 
 def _free_memory() -> None:
@@ -231,15 +295,20 @@ def _learned_tokens(examples: Sequence[Example]) -> int:
 
 
 def _last_whole(checkpoints: Path) -> Path | None:
-    """The newest checkpoint that was saved to its end; others are removed."""
+    """The newest checkpoint that was saved to its end and is as it was then; others are removed."""
     whole = []
     for folder in checkpoints.glob("checkpoint-*"):
-        if (folder / WHOLE).is_file():
+        if read_json(folder / WHOLE, writable=False) == _sizes(folder):
             whole.append(folder)
         else:
-            logger.warning("%s was cut while it was being saved; training goes on from an earlier one", folder)
+            logger.warning("%s is not whole, it was cut or damaged; training goes on from an earlier one", folder)
             rmtree(folder)
     return max(whole, key=_step, default=None)
+
+
+def _sizes(checkpoint: Path) -> dict[str, int]:
+    """File name -> bytes."""
+    return {file.name: file.stat().st_size for file in sorted(checkpoint.iterdir()) if file.name != WHOLE}
 
 
 def _step(checkpoint: Path) -> int:
@@ -252,7 +321,7 @@ def _evaluations(history: Sequence[dict[str, Any]]) -> dict[int, float]:
 
 
 def _best_step(history: Sequence[dict[str, Any]]) -> int | None:
-    evaluations = _evaluations(history)
+    evaluations = {step: loss for step, loss in _evaluations(history).items() if math.isfinite(loss)}
     return min(evaluations, key=lambda step: (evaluations[step], step), default=None)
 
 

@@ -9,10 +9,12 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors import SafetensorError
 
+from isheep.checkpoint import refuse_adapter
 from isheep.encoder import Encoder
 from isheep.engines.loading import load_model
-from isheep.errors import UserError
+from isheep.errors import StageError, UserError, first_line
 from isheep.hub import is_hub_id, model_folder
 from isheep.recipe import Recipe
 from isheep.recipe.settings import LoraSettings
@@ -47,16 +49,25 @@ def trained_model(recipe: Recipe, device: torch.device, start: Path | None) -> A
 
 
 def keep(checkpoint: Path, folder: Path, recipe: Recipe, encoder: Encoder) -> None:
-    """Writes what the iteration leaves: an adapter, or a whole model with its tokenizer, in the recipe's dtype."""
-    if recipe.train.method == "full":
-        load_model(checkpoint, recipe.model.dtype, torch.device("cpu")).save_pretrained(folder)
-        encoder.tokenizer.save_pretrained(folder)
-    else:
-        _copy_adapter(checkpoint, folder, recipe.model.path)
+    """Writes what the iteration leaves: an adapter, or a whole model with its tokenizer, in the recipe's dtype.
+
+    Raises:
+        StageError: it cannot be written.
+    """
+    try:
+        if recipe.train.method == "full":
+            load_model(checkpoint, recipe.model.dtype, torch.device("cpu")).save_pretrained(folder)
+            encoder.tokenizer.save_pretrained(folder)
+        else:
+            _copy_adapter(checkpoint, folder, recipe.model.path)
+    except (OSError, SafetensorError) as error:
+        what = f"{folder.parent}: the weights cannot be written ({first_line(error)})."
+        raise StageError(f"{what} Make room or mend the rights.") from error
 
 
 def _adapted(model: Any, start: Path, settings: LoraSettings) -> Any:
-    """The model with a saved adapter on it, ready to be trained on; raises UserError for one of another shape."""
+    """The model with a saved adapter on it, ready to be trained on; UserError for a pickle, or another shape."""
+    refuse_adapter(start)
     config = LoraConfig.from_pretrained(str(start))
     for key, saved, wanted in (("rank", config.r, settings.rank), ("alpha", config.lora_alpha, settings.alpha)):
         if saved != wanted:
