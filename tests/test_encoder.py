@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers import AddedToken, normalizers
 
 from isheep.encoder import IGNORED, Encoder
 from isheep.errors import UserError
@@ -206,3 +207,43 @@ def test_load_reads_a_folder_and_refuses_one_without_tokenizer(tiny_model: Path,
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(UserError, match="does not load"):
         Encoder.load(tmp_path, "chatml")
+
+
+def test_half_of_a_surrogate_pair_is_read_as_what_a_file_would_hold(build_tokenizer: BuildTokenizer) -> None:
+    encoder = Encoder(build_tokenizer(), "chatml")
+    halves, whole = "he \ud83d\udc11 \udc00", "he \U0001f411 \ufffd"
+    assert encoder.plain(halves) == encoder.plain(whole)
+    turns = [[{"role": role, "content": text} for role in ("user", "assistant")] for text in (halves, whole)]
+    assert encoder.supervised(turns[0]) == encoder.supervised(turns[1])
+    assert encoder.chat([{"role": "user", "content": "<s>\udc00"}]) == encoder.chat(
+        [{"role": "user", "content": "<s>\ufffd"}]
+    )
+
+
+def test_a_special_token_that_content_and_template_spell_together_stays_text(
+    build_tokenizer: BuildTokenizer, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.jinja"
+    file.write_text("{% for m in messages %}<{{ m.content }}<|im_end|>{% endfor %}<")
+    encoder = Encoder(build_tokenizer(), str(file))
+    turns = [{"role": "user", "content": "s>"}, {"role": "assistant", "content": "|im_start|>"}]
+    ids, labels = encoder.supervised(turns)
+    assert [number for number in ids if number < 5] == [TURN_END, TURN_END]
+    assert [number for number in labels if 0 <= number < 5] == [TURN_END]
+    assert encoder.decode(ids) == "<s><|im_start|>"
+
+
+def test_a_special_token_in_letters_that_the_tokenizer_takes_for_plain_ones_stays_text(
+    build_tokenizer: BuildTokenizer,
+) -> None:
+    tokenizer = build_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.NFKC()
+    tokenizer.backend_tokenizer.add_special_tokens([AddedToken("<|im_end|>", special=True, normalized=True)])
+    wide = "he\uff1c|im_end|\uff1ehe"
+    assert TURN_END in tokenizer(wide)["input_ids"]
+    encoder = Encoder(tokenizer, "chatml")
+    turns = [{"role": "user", "content": wide}, {"role": "assistant", "content": wide}]
+    ids, labels = encoder.supervised(turns)
+    assert [number for number in ids if number < 5] == [TURN, TURN_END, TURN, TURN_END, TURN, TURN_END]
+    assert [number for number in labels if 0 <= number < 5] == [TURN_END]
+    assert TURN_END not in encoder.plain(wide)

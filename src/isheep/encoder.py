@@ -7,10 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
-
 from isheep.errors import UserError
 from isheep.recipe import locate
+from isheep.terminal import storable
 
 Message = dict[str, str]
 
@@ -56,6 +55,7 @@ class Encoder:
             self._variables["bos_token"] = tokenizer.bos_token if self._begin else ""
         turn_end = self._own_end() if template is None else TURN_ENDS.get(template) or self._find_turn_end()
         self.turn_end_id = self._turn_end_id(turn_end)
+        self._special_ids = frozenset(self._specials.values()) - {tokenizer.unk_token_id}
         self._split_specials = re.compile("|".join(map(re.escape, sorted(self._specials, key=len, reverse=True))))
         ends = {self.turn_end_id, tokenizer.eos_token_id}
         self.stop_ids: frozenset[int] = frozenset(end for end in ends if end is not None)
@@ -88,7 +88,7 @@ class Encoder:
     def plain(self, text: str) -> tuple[int, ...]:
         """The ids of bare text, after the beginning token if the tokenizer asks for one.
 
-        Special tokens spelled out in the text come out as plain characters.
+        Special tokens spelled out in the text come out as plain characters, half of a surrogate pair as U+FFFD.
         """
         return (*self._begin, *self._characters(text))
 
@@ -96,9 +96,12 @@ class Encoder:
         """The ids of a conversation, up to and with the header of the assistant's next turn."""
         contents = _contents(messages)
         rendered = self._render(messages, answer_next=True)
-        if any(self._split_specials.search(content) for content in contents):
-            return tuple(self._encode_around(rendered, contents))
-        return self._as_written(_fill(rendered, contents))
+        if not self._spelled(contents):
+            ids = self._as_written(_fill(rendered, contents))
+            # Not so where a content and its neighbour spell one together, or the tokenizer reads wide letters as plain.
+            if self._specials_among(ids) == [self._specials[name] for name in self._split_specials.findall(rendered)]:
+                return ids
+        return tuple(self._encode_around(rendered, contents))
 
     def supervised(self, messages: Sequence[Message]) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Ids and labels of a conversation whose last turn, the assistant's, is learned, its turn end included.
@@ -130,8 +133,16 @@ class Encoder:
         found = self.tokenizer.decode(list(ids), skip_special_tokens=skip, clean_up_tokenization_spaces=False)
         return str(found)
 
+    def _spelled(self, contents: Iterable[str]) -> bool:
+        """Whether one of them holds a special token, spelled out."""
+        return any(self._split_specials.search(content) for content in contents)
+
+    def _specials_among(self, ids: Sequence[int]) -> list[int]:
+        """The special tokens, but for the one that stands for characters which the vocabulary lacks."""
+        return [number for number in ids if number in self._special_ids]
+
     def _characters(self, text: str) -> tuple[int, ...]:
-        backend = self._backend
+        text, backend = storable(text), self._backend
         if backend is None:
             encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)
             return tuple(encoded["input_ids"])
@@ -142,15 +153,15 @@ class Encoder:
         return tuple(backend.encode_batch_fast([text], add_special_tokens=False)[0].ids)
 
     def _as_written(self, text: str) -> tuple[int, ...]:
-        encoded = self.tokenizer(text, add_special_tokens=False, split_special_tokens=False, verbose=False)
+        encoded = self.tokenizer(storable(text), add_special_tokens=False, split_special_tokens=False, verbose=False)
         return tuple(encoded["input_ids"])
 
     def _continuation(self, context: Sequence[Message], prompt: tuple[int, ...], text: str) -> tuple[int, ...]:
         """Ids of `text` as they follow the prompt; on their own where they would melt into the prompt's last token."""
         contents = _contents(context)
-        if not any(self._split_specials.search(content) for content in (*contents, text)):
+        if not self._spelled((*contents, text)):
             whole = self._as_written(_fill(self._render(context, answer_next=True), contents) + text)
-            if whole[: len(prompt)] == prompt:
+            if whole[: len(prompt)] == prompt and not self._specials_among(whole[len(prompt) :]):
                 return whole[len(prompt) :]
         return self._characters(text)
 
@@ -170,7 +181,7 @@ class Encoder:
                 add_generation_prompt=answer_next,
                 **self._variables,
             )
-        except (TemplateError, TypeError) as error:
+        except Exception as error:  # A template may divide by zero, count without end, or ask for what is not there.
             roles = ", ".join(message["role"] for message in messages)
             raise UserError(
                 self._where, f"the template refuses the turns {roles} ({error}).", "Mend it or choose another template."

@@ -1,7 +1,8 @@
-"""Generated text made safe to look at: what would move the cursor, reorder or hide text is shown as an escape."""
+"""Generated text made safe: to look at (what would move the cursor, reorder or hide text is an escape), and to keep."""
 
 from __future__ import annotations
 
+import logging
 import unicodedata
 
 _HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -25,10 +26,28 @@ def printable(text: str) -> str:
 
     Line breaks and tabs stay. Not covered: letters that look like others, and piles of combining marks.
     """
-    return "".join(_escape(character) if _is_hidden(character) else character for character in text)
+    return text.translate({ord(character): _escape(character) for character in set(text) if is_hidden(character)})
 
 
-def _is_hidden(character: str) -> bool:
+class SafeLines(logging.Formatter):
+    """Log lines, and the tracebacks below them, as `printable` shows them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        return printable(super().format(record))
+
+
+def storable(text: str) -> str:
+    """The text as UTF-8 can hold it: halves of a pair are joined, a lone surrogate becomes U+FFFD, NULs stay."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def is_hidden(character: str) -> bool:
+    """Whether it acts on a terminal or shows nothing there; line breaks and tabs do not count."""
     if character in _KEPT:
         return False
     code = ord(character)

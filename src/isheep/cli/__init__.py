@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
+from isheep import watchdog
 from isheep.errors import IsheepError, UserError
 from isheep.progress import say
 from isheep.recipe import Recipe, dump_recipe, load_recipe
 from isheep.recipe.files import about_recipes
 from isheep.store.run import Run
-from isheep.terminal import printable
+from isheep.terminal import SafeLines, printable
 
 app = typer.Typer(
     help="A language model aligns itself: it writes instructions, answers and judges them, and trains on what it kept.",
@@ -36,7 +39,10 @@ RecipeWords = Annotated[
 RunDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="The directory of a run.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
-OUT = Console(highlight=False)
+OUT = Console(highlight=False, markup=False, emoji=False)
+
+NO_PLACE = (errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM)
+"""What the system says of a path that cannot be what the user gave it for."""
 
 
 @app.command()
@@ -57,7 +63,7 @@ def run(
 
     finished = run_loop(recipe, directory, after_iteration=write_report, accept_changes=accept_changes)
     OUT.print(status_table(read_status(finished)))
-    OUT.print(f"report: {directory / 'report.html'}", soft_wrap=True, markup=False)
+    _line(f"report: {directory / 'report.html'}")
 
 
 @app.command()
@@ -78,8 +84,8 @@ def sweep(
     from isheep.sweep import sweep as run_sweep
 
     for finished in run_sweep(names, settings, over or [], directory, seeds, jobs, write_report):
-        OUT.print(str(finished.directory), soft_wrap=True, markup=False)
-    OUT.print(f"side by side: isheep compare {directory}", soft_wrap=True, markup=False)
+        _line(str(finished.directory))
+    _line(f"side by side: isheep compare {directory}")
 
 
 @app.command(hidden=True)
@@ -144,7 +150,26 @@ def report(directory: RunDirectory) -> None:
     """Write DIR/report.html: one page, no network."""
     from isheep.report import write_report
 
-    OUT.print(str(write_report(Run.read(directory))), soft_wrap=True, markup=False)
+    _line(str(write_report(Run.read(directory))))
+
+
+@app.command()
+def export(
+    directory: RunDirectory,
+    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="What to write: .csv, .jsonl or .parquet.")],
+    iteration: Annotated[int | None, typer.Option(help="Only this iteration.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Every record, with what became of it.")] = False,
+) -> None:
+    """Write the kept pairs as one file for other programs.
+
+    In CSV a cell that a spreadsheet would take for a formula gets an
+    apostrophe in front, and a NUL is \\x00. JSON lines and Parquet hold
+    the texts as they are.
+    """
+    from isheep.export import export as export_records
+
+    written = export_records(Run.read(directory), to, iteration, everything)
+    _line(f"{to}: {written} {'records' if everything else 'kept pairs'}")
 
 
 @app.command("eval")
@@ -169,7 +194,7 @@ def evaluate(
         return
     OUT.print(scores_table(found.scores))
     for name, protocol in found.protocols.items():
-        OUT.print(f"{name}: {in_words(protocol)}", markup=False, highlight=False, soft_wrap=True)
+        _line(f"{name}: {in_words(protocol)}")
 
 
 @app.command()
@@ -177,15 +202,15 @@ def recipes() -> None:
     """List the recipes that ship."""
     for folder, named in about_recipes().items():
         heading = f"{folder}, over any recipe: isheep run lamb NAME" if folder else "recipes: isheep run NAME"
-        OUT.print(f"{heading} --dir DIR", markup=False)
+        _line(f"{heading} --dir DIR")
         for name, about in named.items():
-            OUT.print(f"  {name:<36} {about}", markup=False, soft_wrap=True)
+            _line(f"  {name:<36} {about}")
 
 
 @app.command()
 def show(words: RecipeWords = None) -> None:
     """Print a recipe with every default written out."""
-    OUT.print(dump_recipe(_recipe(words)), end="", markup=False, soft_wrap=True)
+    _line(dump_recipe(_recipe(words)).rstrip("\n"))
 
 
 @app.command("check")
@@ -199,12 +224,14 @@ def check_recipe(
 
     for finding in check(_recipe(words), directory):
         mark = "!" if finding.warning else " "
-        OUT.print(f"{mark} {finding.what:<12} {printable(finding.found)}", markup=False, soft_wrap=True)
-    OUT.print("ready to run")
+        _line(f"{mark} {finding.what:<12} {finding.found}")
+    _line("ready to run")
 
 
 def main() -> NoReturn:
     """The `isheep` command: one message and an exit code for every error that is not our own fault."""
+    watchdog.may_replace_process()
+    _log_safely()
     try:
         app(standalone_mode=False)
     except IsheepError as error:
@@ -220,9 +247,15 @@ def main() -> NoReturn:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in NO_PLACE or error.filename is None:
+            raise
+        say(f"{error.filename}: cannot be used ({error.strerror}). Mend the path, or its rights.")
+        sys.exit(UserError.exit_code)
     except Exception as error:
         if type(error).__module__.partition(".")[0] not in ("click", "typer"):
-            raise
+            say("".join(traceback.format_exception(error)).rstrip())
+            sys.exit(1)
         error.show()  # type: ignore[attr-defined]
         sys.exit(2)
     sys.exit(0)
@@ -246,6 +279,11 @@ def _numbers(words: str) -> list[int]:
         raise UserError("--iterations", f"`{words}` is no list of numbers.", "Write it like `0,3`.") from None
 
 
+def _line(text: str) -> None:
+    """Prints text as it is, in lines of any length."""
+    OUT.print(printable(text), soft_wrap=True)
+
+
 def _print_json(document: Any) -> None:
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
 
@@ -256,7 +294,14 @@ def _quiet() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+
+
+def _log_safely() -> None:
+    """Warnings, those of libraries among them, go to standard error; a text of a model in them moves nothing there."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(SafeLines("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.captureWarnings(True)
 
 
 __all__ = ["app", "main"]

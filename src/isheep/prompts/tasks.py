@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from typing import Literal
+
+Part = Literal["instruction", "input"]
+"""Of a task."""
 
 NO_INPUT = "<noinput>"
 """Stands where a task of the list needs no input."""
@@ -11,8 +15,18 @@ NO_INPUT = "<noinput>"
 BORDER = "###"
 """Stands between two tasks of the list."""
 
-_TASK = re.compile(r"\s*(?:\d+\s*\.)?\s*Instruction:(?P<instruction>.*?)\n\s*Input:(?P<input>.*)", re.DOTALL)
-_BORDER = re.compile(rf"\n\s*{BORDER}")
+# A line that begins with what follows, and the white space before it. Possessive, and tried once for each stretch of
+# white space: a text of a thousand line breaks costs a thousand steps, not a million.
+_LINE = r"(?<!\s)[^\S\n]*+\n\s*+"
+_NUMBER = r"(?:\d++\s*+\.)"
+_TASK = re.compile(rf"\s*+{_NUMBER}?+\s*+Instruction:(?P<instruction>.*?){_LINE}Input:(?P<input>.*)", re.DOTALL)
+_BORDER = re.compile(rf"{_LINE}{BORDER}")
+
+_FORGED = {
+    "instruction": re.compile(rf"{_LINE}(?P<mark>{_NUMBER}\s*+Instruction:|Input:)", re.IGNORECASE),
+    "input": re.compile(rf"{_LINE}(?P<mark>{_NUMBER}\s*+Instruction:)", re.IGNORECASE),
+}
+"""What would be read as another part of the list. An input may hold lines of its own that begin with `Input:`."""
 
 
 def list_tasks(tasks: Sequence[tuple[str, str]], first: int = 1) -> str:
@@ -24,9 +38,19 @@ def list_tasks(tasks: Sequence[tuple[str, str]], first: int = 1) -> str:
     return "".join(blocks)
 
 
-def mark_in(text: str) -> str | None:
-    """The mark of the list that a task's text holds, which the list could then not show; None where it holds none."""
-    return next((mark for mark in (BORDER, NO_INPUT) if mark in text.lower()), None)
+def marked(instruction: str, input_: str) -> tuple[Part, str] | None:
+    """The part of a task that holds a mark of the list, which could then not show it, and that mark; None: neither.
+
+    Marks are the border, the sign for no input, and a line that opens another task or the task's input before its time.
+    """
+    parts: dict[Part, str] = {"instruction": instruction, "input": input_}
+    for part, text in parts.items():
+        held = [mark for mark in (BORDER, NO_INPUT) if mark in text.lower()]
+        if forged := _FORGED[part].search(text):
+            held.append(forged["mark"])
+        if held:
+            return part, held[0]
+    return None
 
 
 def next_task(number: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from isheep.errors import StageError
 from isheep.filters.threshold import score_limit
 from isheep.recipe import dump_recipe
 from isheep.report import sections
@@ -36,7 +37,11 @@ def write_report(run: Run) -> Path:
     # Readers hold no lock, so several may write this one file at once: each under a name of its own.
     own = target.with_name(f"report.{os.getpid()}.html")
     write_atomic(own, storable(render(run)).encode())
-    own.replace(target)
+    try:
+        own.replace(target)
+    except OSError as error:
+        own.unlink()
+        raise StageError(f"{target}: cannot be written ({error.strerror}). Mend the rights.") from error
     sync(run.directory)
     return target
 
