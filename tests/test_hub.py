@@ -105,7 +105,7 @@ def name(file: Path, folder: Path) -> str:
 
 
 def oid(file: Path) -> str:
-    return sha1(file.read_bytes()).hexdigest()
+    return sha1(file.read_bytes(), usedforsecurity=False).hexdigest()
 
 
 @pytest.fixture

@@ -110,7 +110,7 @@ def test_answers_in_a_file_want_a_benchmark_and_know_no_iterations(tmp_path: Pat
 def test_a_task_file_that_changed_is_measured_anew(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tasks = tmp_path / "tasks"
     copytree(locate("package:lamb/benchmark"), tasks)
-    settings = [f"evaluate.tasks={tasks}"]
+    settings = [f"evaluate.tasks={tasks}", "evaluate.trust_tasks=true"]
     first = measure_models(run, limit=2, iterations=[1], settings=settings)
     (tasks / "notes.txt").write_text("another file among them")
 

@@ -18,7 +18,7 @@ from isheep.intervals import Interval, mean_over_runs, paired_bootstrap, score
 from isheep.recipe import settings_of
 from isheep.seeding import derive_seed
 from isheep.stages.evaluate import read_items
-from isheep.stages.once import SWEEP
+from isheep.stages.once import SWEEP, read_sweep
 from isheep.store.run import RECIPE, Iteration, Run
 from isheep.store.status import status
 
@@ -109,8 +109,10 @@ def _expanded(directories: Sequence[Path]) -> list[Path]:
     for directory in directories:
         inside = [directory]
         if (directory / SWEEP).is_file():
-            names = json.loads((directory / SWEEP).read_text(encoding="utf-8"))["runs"]
+            names = read_sweep(directory)["runs"]
             inside = [directory / name for name in names if (directory / name / RECIPE).is_file()]
+            if not inside:
+                raise UserError(str(directory), "is a sweep of which no run is there.", "Start its command again.")
         elif not (directory / RECIPE).is_file():
             raise UserError(str(directory), "is neither a run nor a sweep.", "Give the --dir of one of them.")
         found |= {path.resolve(): path for path in inside}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from isheep.checkpoint import ADAPTER_CONFIG, read_checkpoint
 from isheep.encoder import Encoder
 from isheep.errors import UserError, first_line
 from isheep.evaluation.base import Scores
@@ -16,13 +17,10 @@ from isheep.evaluation.lm_eval_task import LmEvalTask
 from isheep.evaluation.registry import open_benchmark, prepared
 from isheep.hub import is_hub_id, model_folder
 from isheep.models import Model, Models
-from isheep.recipe import Recipe, locate, overridden, parse_recipe
+from isheep.recipe import Recipe, locate, overridden, parse_recipe, without_code
 from isheep.store.files import cache_folder, fingerprint, write_json
 from isheep.store.run import RECIPE, Run
 from isheep.store.status import status
-
-ADAPTER_CONFIG = "adapter_config.json"
-
 
 Protocols = dict[str, dict[str, Any]]
 """Benchmark -> what decides its figures beside the model."""
@@ -68,8 +66,7 @@ def measure_models(
     elif what.is_file():
         return grade(what, benchmarks or (), limit, settings)
     elif (what / ADAPTER_CONFIG).is_file():
-        base = json.loads((what / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"]
-        recipe, weights = _recipe_for(base, settings), {str(what): (1, what)}
+        recipe, weights = _recipe_for(_base_of(what / ADAPTER_CONFIG), settings), {str(what): (1, what)}
     elif (what / "config.json").is_file() or is_hub_id(str(what)):
         recipe, weights = _recipe_for(str(what), settings), {str(what): (0, None)}
     else:
@@ -77,10 +74,23 @@ def measure_models(
     if limit:
         recipe = overridden(recipe, [f"evaluate.limit={limit}"])
     names = _named(benchmarks, recipe)
+    read_checkpoint(model_folder(recipe.model.path))
     bare = all(number == 0 for number, _ in weights.values())
     with Models(recipe, _encoder_of_base(recipe) if bare else None) as models:
         asked = {name: Model(models, number, folder) for name, (number, folder) in weights.items()}
         return _measured(names, recipe, asked)
+
+
+def _base_of(config: Path) -> str:
+    """The base that an adapter names."""
+    try:
+        base = json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (ValueError, KeyError, TypeError):
+        base = None
+    if not isinstance(base, str):
+        what = "names no base model (`base_model_name_or_path`)."
+        raise UserError(str(config), what, "Save the adapter with PEFT, or copy it again.")
+    return base
 
 
 def grade(file: Path, names: Sequence[str], limit: int | None = None, settings: Sequence[str] = ()) -> Evaluation:
@@ -119,6 +129,7 @@ def grade(file: Path, names: Sequence[str], limit: int | None = None, settings: 
 
 def _measured(names: Sequence[str], recipe: Recipe, models: dict[str, Model]) -> Evaluation:
     found: dict[str, Scores] = {}
+    kept = _kept()
     benchmarks = prepared(names, recipe)
     protocols = {name: benchmark.protocol() for name, benchmark in benchmarks.items()}
     base = fingerprint(model_folder(recipe.model.path))
@@ -129,7 +140,7 @@ def _measured(names: Sequence[str], recipe: Recipe, models: dict[str, Model]) ->
         scores: Scores = {}
         for name, benchmark in benchmarks.items():
             decides = [base, weights, model.trained, how, recipe.evaluate.prompts, tasks, name, protocols[name]]
-            file = cache_folder() / "evaluations" / f"{_hash(decides)}.json"
+            file = kept / f"{_hash(decides)}.json"
             if not file.is_file():
                 measured = benchmark.measure(model, recipe.seed)
                 rows = json.loads(json.dumps(measured.items, default=str))
@@ -139,20 +150,32 @@ def _measured(names: Sequence[str], recipe: Recipe, models: dict[str, Model]) ->
     return Evaluation(found, protocols)
 
 
+def _kept() -> Path:
+    """Where figures are kept, seen to before any is measured."""
+    folder = cache_folder() / "evaluations"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"figures cannot be kept there ({error.strerror})."
+        raise UserError(str(folder), what, "Mend the rights, or set ISHEEP_CACHE to another folder.") from None
+    return folder
+
+
 def _of_run(
     directory: Path, settings: Sequence[str], iterations: Sequence[int] | None
 ) -> tuple[Recipe, dict[str, tuple[int, Path | None]]]:
     run = Run.read(directory)
     found = status(run)
-    trained = {row["iteration"] for row in found["iterations"]}
-    trained = {number for number in trained if not number or run.iteration(number).weights_path.is_dir()}
+    trained = {0} | {one.number for one in run.iterations() if one.weights_path.is_dir()}
     wanted = [found["best_iteration"] or 0] if iterations is None else iterations
     for number in wanted:
         if number not in trained:
             what = f"iteration {number} has no model; those that have one are {', '.join(map(str, sorted(trained)))}."
             raise UserError(str(directory), what, "Give --iterations of those.")
     weights = {number: run.iteration(number).weights_path if number else None for number in wanted}
-    return overridden(run.recipe, settings), {f"iteration-{n}": (n, folder) for n, folder in weights.items()}
+    return overridden(without_code(run.recipe), settings), {
+        f"iteration-{n}": (n, folder) for n, folder in weights.items()
+    }
 
 
 def _named(benchmarks: Sequence[str] | None, recipe: Recipe) -> list[str]:

@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 import logging
+import math
 import os
 import re
 import signal
@@ -31,7 +32,7 @@ from isheep.loop import run
 from isheep.progress import say
 from isheep.recipe import Recipe, dump_recipe, load_recipe
 from isheep.recipe.files import read_values
-from isheep.stages.once import SWEEP
+from isheep.stages.once import SWEEP, read_sweep
 from isheep.store.files import DONE, now, read_json, write_atomic, write_json
 from isheep.store.lock import InUse, is_held
 from isheep.store.plan import settings_read
@@ -41,6 +42,9 @@ logger = logging.getLogger(__name__)
 
 NAME_LENGTH = 100
 """Characters of a run's directory, from where on the rest of its name is told by a hash."""
+
+MOST_RUNS = 1000
+"""Of a sweep."""
 
 PATIENCE_S = 1.0
 """Seconds between two looks at the runs that other processes hold."""
@@ -98,6 +102,9 @@ def sweep(
 def grid(names: Sequence[str], settings: Sequence[str], over: Sequence[str], seeds: int | None = None) -> list[Cell]:
     """Every combination, the seed changing fastest; raises UserError as `sweep` does."""
     axes = [read_values(one) for one in over]
+    runs = math.prod([seeds or 1, *(len(values) for _, values in axes)])
+    if runs > MOST_RUNS:
+        raise UserError("--over", f"makes {runs:,} runs.", f"Give values that make at most {MOST_RUNS:,}.")
     if seeds is not None:
         first = load_recipe(list(names), settings).seed
         axes.append(("seed", list(range(first, first + seeds))))
@@ -122,9 +129,9 @@ def grid(names: Sequence[str], settings: Sequence[str], over: Sequence[str], see
 
 def work(directory: Path, after_iteration: AfterIteration) -> None:
     """Works on a sweep until nothing is left to take; ends when the process that started this one does."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     names: list[str] = _command(directory)["runs"]
-    cells = [Cell(name, load_recipe(str(directory / name / RECIPE))) for name in names]
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    cells = [Cell(name, load_recipe(str(directory / name / RECIPE), of_run=True)) for name in names]
     _work(directory, cells, after_iteration)
 
 
@@ -201,7 +208,7 @@ def _helpers(directory: Path, count: int) -> Iterator[None]:
     for number in range(2, count + 2):
         with (directory / f"process-{number}.log").open("ab") as log:
             # A group of its own: Ctrl-C on the terminal reaches this process alone, which passes it on once.
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603  # this interpreter, our own command and a folder, no shell
                 [sys.executable, "-c", "from isheep.cli import main; main()", "work", str(directory)],
                 stdin=subprocess.PIPE, stdout=log, stderr=log, process_group=0,
             )  # fmt: skip
@@ -232,8 +239,7 @@ def _refuse_unfinished(directory: Path, cells: Sequence[Cell], failed: dict[str,
 
 
 def _command(directory: Path) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads((directory / SWEEP).read_text(encoding="utf-8"))
-    command: dict[str, Any] = document["command"]
+    command: dict[str, Any] = read_sweep(directory)["command"]
     return command
 
 

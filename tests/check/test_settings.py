@@ -95,7 +95,7 @@ def test_total_base_says_what_it_adds_up_to_and_takes_the_disk_for_it(tiny_model
     assert said in [finding.found for finding in check(total)]
     assert said not in [finding.found for finding in check(one)]
     checkpoint = read_checkpoint(tiny_model)
-    assert disk_needed(total, checkpoint) - disk_needed(one, checkpoint) == 4 * (1 + 2 + 3) * most_pairs(one, 1) * 50
+    assert disk_needed(total, checkpoint) - disk_needed(one, checkpoint) == 4 * (1 + 2 + 3) * most_pairs(one)[0] * 50
 
 
 def principles(folder: Path, characters: int) -> dict[str, Any]:

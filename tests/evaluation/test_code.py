@@ -113,7 +113,7 @@ class TestCeilings(Asking):
     @staticmethod
     def base_answers(row: dict[str, Any]) -> list[Any]:
         space: dict[str, Any] = {}
-        exec(canonical(row), space)
+        exec(canonical(row), space)  # noqa: S102  # the benchmark's own solutions, reviewed with it
         answers: list[Any] = [space[row["entry_point"]](*case) for case in row["base_input"]]
         return answers
 
@@ -171,9 +171,10 @@ class TestHostile(Asking):
                 server.accept()
 
     def test_nothing_is_left_of_it(self, grader: Grader) -> None:
-        before = set(Path("/tmp").iterdir())
+        common = Path("/tmp")  # noqa: S108  # where a solution without walls would leave it
+        before = set(common.iterdir())
         grade(grader, ["import io\nio.open('/tmp/here-i-was', 'w').write('x')\n" + HEAD + RIGHT])
-        assert {path.name for path in set(Path("/tmp").iterdir()) - before} & {"here-i-was"} == set()
+        assert {path.name for path in set(common.iterdir()) - before} & {"here-i-was"} == set()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 import isheep
 from isheep.errors import UserError
 from isheep.recipe import Recipe, difference, dump_recipe, load_recipe, locate, parse_recipe, setting_names
+from isheep.terminal import printable
 from tests.recipe.reads import Reads
 
 SOURCE = Path(isheep.__file__).parent
@@ -211,6 +212,13 @@ def test_a_recipe_is_frozen_and_takes_no_other_field(file: Path) -> None:
             type(settings).model_validate({**settings.model_dump(), "extra": 1})
 
 
+@pytest.mark.parametrize("word", [r'seeds.path="a\0b"', r'seeds.path="\ud800"', r'evaluate.benchmarks=[a, "b\0"]'])
+def test_what_is_no_text_is_refused_where_it_stands(file: Path, word: str) -> None:
+    with pytest.raises(UserError, match="holds a NUL character or half of a surrogate pair") as caught:
+        load_recipe(str(file), [word])
+    assert caught.value.where.endswith(f", {word.partition('=')[0]}")
+
+
 def groups(settings: BaseModel) -> Iterator[BaseModel]:
     for name in type(settings).model_fields:
         inner = getattr(settings, name)
@@ -225,6 +233,7 @@ def groups(settings: BaseModel) -> Iterator[BaseModel]:
         [],
         ["select.threshold=0", "select.random=[3, 4]", "train.learning_rate=1e-7", "evaluate.benchmarks=[a]"],
         ['model.path="1e5"', 'seeds.path="yes"', 'engine.device="007"', 'model.template=" é\\n"'],
+        [r'seeds.path="\x1b[2J\u202e\x85\u2028\U000e0041 :bug: [bold]é"', r'evaluate.benchmarks=["\u200b", "a\ufeff"]'],
     ],
 )
 def test_a_recipe_written_out_reads_as_itself(file: Path, tmp_path: Path, overrides: list[str]) -> None:
@@ -235,6 +244,7 @@ def test_a_recipe_written_out_reads_as_itself(file: Path, tmp_path: Path, overri
     assert again == recipe
     assert dump_recipe(again) == dump_recipe(recipe)
     assert difference(recipe, again) == []
+    assert printable(written.read_text(encoding="utf-8")) == written.read_text(encoding="utf-8")
     assert all(f"{name.rpartition('.')[2]}:" in written.read_text(encoding="utf-8") for name in setting_names())
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from isheep.check.assess import refuse_contradictions, unused_prompts
-from isheep.check.engine import engine_found
-from isheep.check.evaluate import benchmarks_found
+from isheep.check.engine import engine_found, refuse_device
+from isheep.check.evaluate import benchmarks_found, code_let_in
 from isheep.check.findings import Finding, counted, nearest_existing
 from isheep.check.model import assessor_found, checkpoint_of, context_found, refuse_unknown_architecture, template_found
 from isheep.check.resources import disk_found, memory_found
@@ -20,7 +20,7 @@ from isheep.encoder import Encoder
 from isheep.errors import UserError
 from isheep.filters.rules import Rules
 from isheep.prompts import Prompt
-from isheep.prompts.tasks import NO_INPUT, mark_in
+from isheep.prompts.tasks import NO_INPUT, marked
 from isheep.recipe import Recipe, locate
 from isheep.records import SeedTask
 from isheep.seeds import load_seeds
@@ -65,8 +65,10 @@ def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool) -> I
     refuse_unknown_architecture(checkpoint)
     encoder = Encoder.load(checkpoint.folder, recipe.model.template)
     yield template_found(recipe, checkpoint, encoder)
+    refuse_device(recipe)
     yield from context_found(recipe, checkpoint, encoder, seeds)
     yield from assessor_found(recipe, checkpoint, encoder)
+    yield from (Finding("code", line, warning=True) for line in code_let_in(recipe.evaluate))
     for line in benchmarks_found(recipe):
         yield Finding("benchmark", line)
     refuse_first_metric(recipe)
@@ -96,11 +98,12 @@ def _seeds(recipe: Recipe) -> list[SeedTask]:
     file = locate(recipe.seeds.path)
     seeds = load_seeds(file)
     for seed in seeds:
-        for key, text in (("instruction", seed.instruction), ("input", seed.input)):
-            if marker := mark_in(text):
-                mend = "Leave the input empty." if text.strip().lower() == NO_INPUT else "Take it out."
-                what = f"its {key} holds `{marker}`, which the list of examples uses as a mark."
-                raise UserError(f"{file}, task {seed.id}", what, mend)
+        if found := marked(seed.instruction, seed.input):
+            key, mark = found
+            alone = key == "input" and seed.input.strip().lower() == NO_INPUT
+            mend = "Leave the input empty." if alone else "Take it out."
+            what = f"its {key} holds `{mark}`, which the list of examples uses as a mark."
+            raise UserError(f"{file}, task {seed.id}", what, mend)
     shots = recipe.synthesize.shots
     if len(seeds) < shots:
         what = f"{shots} examples are to be shown, but {recipe.seeds.path} holds {counted(len(seeds), 'task')}."

@@ -5,7 +5,18 @@ from __future__ import annotations
 from importlib.metadata import packages_distributions, version
 
 from isheep.engines.vllm import refuse_missing
+from isheep.recipe import Recipe
 from isheep.recipe.settings import EngineSettings
+
+
+def refuse_device(recipe: Recipe) -> None:
+    """Raises UserError where `engine.device`, on which the training works too, cannot be used here."""
+    if recipe.engine.device in ("auto", "cpu"):
+        return
+    # Importing torch takes seconds, which the usual devices need not wait for.
+    from isheep.engines.loading import pick_device
+
+    pick_device(recipe.engine.device)
 
 
 def engine_found(settings: EngineSettings) -> str:

@@ -6,8 +6,17 @@ from collections.abc import Iterator
 
 from isheep.errors import UserError
 from isheep.evaluation.base import in_words
-from isheep.evaluation.registry import prepared
+from isheep.evaluation.registry import CODE, prepared
 from isheep.recipe import Recipe, locate
+from isheep.recipe.settings import EvaluateSettings
+
+
+def code_let_in(settings: EvaluateSettings) -> Iterator[str]:
+    """A warning for each setting by which code of others comes to run with the user's rights."""
+    if settings.trust_tasks and settings.tasks is not None:
+        yield f"functions that the files in {settings.tasks} name run with all your rights (evaluate.trust_tasks)"
+    if not settings.sandbox and any(name in CODE for name in settings.benchmarks):
+        yield "generated code runs with all your rights (evaluate.sandbox)"
 
 
 def benchmarks_found(recipe: Recipe) -> Iterator[str]:

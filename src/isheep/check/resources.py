@@ -47,7 +47,7 @@ def disk_needed(recipe: Recipe, checkpoint: Checkpoint) -> int:
     if recipe.train.method == "full":
         trained = SAVED_NUMBER_BYTES * checkpoint.parameters
         weights = NUMBER_BYTES[recipe.model.dtype] * checkpoint.parameters
-    again = sum(training_pairs(recipe)) - sum(most_pairs(recipe, number + 1) for number in range(recipe.iterations))
+    again = sum(training_pairs(recipe)) - sum(most_pairs(recipe))
     records_again = TOKEN_BYTES * again * tokens
     checkpoints = CHECKPOINTS * CHECKPOINT_COPIES * trained
     return RESERVE + recipe.iterations * (records + weights) + records_again + checkpoints

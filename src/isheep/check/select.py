@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import accumulate
-from operator import attrgetter
 
 from isheep.errors import UserError
 from isheep.filters.pairs import PAIR_FILTERS
@@ -22,12 +21,12 @@ def refuse_filters(recipe: Recipe) -> None:
         what = f"{settings.threshold:g} is neither -1 (no rules) nor a score."
         raise UserError("select.threshold", what, "Give -1, 0 (rules, and no score filter) or more.")
     for name, one in PAIR_FILTERS.items():
-        number = attrgetter(one.leaves)(settings) if one.leaves else None
+        number = one.number(settings)
         if name in settings.filters and one.leaves and number is None:
             what = f"names `{name}`, but select.{one.leaves} does not say how many."
             mend = f"Give select.{one.leaves} a number, or take `{name}` out of the list."
             raise UserError("select.filters", what, mend)
-        if name not in settings.filters and number is not None and one.quota(SelectSettings()) is None:
+        if name not in settings.filters and number is not None and one.number(SelectSettings()) is None:
             what = f"is {number}, but select.filters does not name `{name}`."
             mend = f"Put `{name}` into the list where it has to work, or take this out."
             raise UserError(f"select.{one.leaves}", what, mend)
@@ -46,14 +45,15 @@ def quotas(recipe: Recipe, iteration: int) -> dict[str, int]:
     return {f"select.{setting}": quota for setting, quota in found.items() if quota is not None}
 
 
-def most_pairs(recipe: Recipe, iteration: int) -> int:
-    """The most pairs that an iteration can keep, those held out included."""
-    return min([recipe.size, *quotas(recipe, iteration).values()])
+def most_pairs(recipe: Recipe) -> list[int]:
+    """Of each iteration the most pairs that it can keep, those held out included."""
+    numbers = range(1, recipe.iterations + 1)
+    return [min([recipe.size, *quotas(recipe, number).values()]) for number in numbers]
 
 
 def training_pairs(recipe: Recipe) -> list[int]:
     """Of each iteration the most pairs that its training set can hold: its own or, under `total_base`, all so far."""
-    own = [most_pairs(recipe, iteration) for iteration in range(1, recipe.iterations + 1)]
+    own = most_pairs(recipe)
     return list(accumulate(own)) if recipe.setting == "total_base" else own
 
 

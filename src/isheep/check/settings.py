@@ -37,7 +37,7 @@ def settings_found(recipe: Recipe) -> Iterator[Finding]:
             f"{train.warmup_steps} leaves nothing of train.steps {train.steps}: the learning rate would only rise.",
             f"Give less than {train.steps}.",
         )
-    pairs = training_pairs(recipe)
+    own, pairs = most_pairs(recipe), training_pairs(recipe)
     fewest = min(pairs)
     if train.held_out and not int(fewest * train.held_out):
         keys = ", ".join(("size", *quotas(recipe, pairs.index(fewest) + 1)))
@@ -46,11 +46,10 @@ def settings_found(recipe: Recipe) -> Iterator[Finding]:
             f"{train.held_out} of at most {counted(fewest, 'pair')} is none to evaluate on.",
             f"Give 0 to hold nothing out, or raise it or one of {keys}.",
         )
-    own = max(most_pairs(recipe, number) for number in range(1, recipe.iterations + 1))
-    trained = own - int(own * train.held_out)
+    trained = max(own) - int(max(own) * train.held_out)
     steps = train.steps or -(-trained * train.epochs // train.batch_size)
     yield Finding("training", f"at most {trained} pairs, {steps:.0f} steps of {train.batch_size} in each iteration")
-    if before := pairs[-1] - most_pairs(recipe, recipe.iterations) if recipe.setting == "total_base" else 0:
+    if before := pairs[-1] - own[-1]:
         yield Finding("training", f"with total_base up to {before} pairs of earlier iterations more in the last one")
     for found in without_effect(recipe):
         yield Finding("settings", found, warning=True)

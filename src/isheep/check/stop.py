@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from isheep.errors import UserError
 from isheep.recipe import Recipe, locate
@@ -24,7 +24,7 @@ def stop_rule(recipe: Recipe) -> str | None:
         if not benchmarks:
             what = f"{settings.metric} is not measured: evaluate.benchmarks is empty."
             raise UserError("stop.metric", what, "Name its benchmark in evaluate.benchmarks, or take stop.metric out.")
-        known, complete = _known(recipe)
+        known, complete = _known(recipe, benchmarks)
         benchmark = settings.metric.rpartition("/")[0]
         of_a_known_task = not benchmark or any(name.startswith(f"{benchmark}/") for name in known)
         # What only the code of a benchmark knows is found when iteration 0 is measured.
@@ -50,7 +50,7 @@ def refuse_first_metric(recipe: Recipe) -> None:
     """
     benchmarks = recipe.evaluate.benchmarks
     if recipe.stop.metric is None and benchmarks:
-        known, _ = _known(recipe)
+        known, _ = _known(recipe, benchmarks[:1])
         first = next((name for name in known if name.startswith(f"{benchmarks[0]}/")), None)
         if first is not None:
             _refuse_falling(first, known)
@@ -62,14 +62,14 @@ def _refuse_falling(metric: str, known: Mapping[str, bool]) -> None:
         raise UserError("stop.metric", what, "Name another metric, of a benchmark of evaluate.benchmarks.")
 
 
-def _known(recipe: Recipe) -> tuple[dict[str, bool], bool]:
-    """Metric of the recipe's benchmarks -> whether higher is better, and whether these are all that there are."""
+def _known(recipe: Recipe, benchmarks: Sequence[str]) -> tuple[dict[str, bool], bool]:
+    """Metric of these benchmarks -> whether higher is better, and whether these are all that there are."""
     from isheep.evaluation.registry import METRICS_OF_OURS
     from isheep.evaluation.tasks import known_metrics  # starts numpy, and lm-eval when it is called
 
-    settings = recipe.evaluate
-    of_lm_eval = [name for name in settings.benchmarks if name not in METRICS_OF_OURS]
-    known, complete = known_metrics(of_lm_eval, locate(settings.tasks) if settings.tasks else None)
-    for name in settings.benchmarks:
+    tasks = recipe.evaluate.tasks
+    of_lm_eval = [name for name in benchmarks if name not in METRICS_OF_OURS]
+    known, complete = known_metrics(of_lm_eval, locate(tasks) if tasks else None)
+    for name in benchmarks:
         known |= {f"{name}/{one}": higher for one, higher in METRICS_OF_OURS.get(name, {}).items()}
     return known, complete

@@ -9,6 +9,7 @@ from typing import Any
 
 from isheep.errors import UserError
 from isheep.recipe import Recipe, locate
+from isheep.store.files import leaves
 
 WHERE = "evaluate.data_dir"
 
@@ -25,12 +26,24 @@ def data_folder(recipe: Recipe) -> Path | None:
 
 
 def find(folder: Path, patterns: Sequence[str], preferred: str) -> Path | None:
-    """The file of the first pattern that some file matches; those in a folder named `preferred` come first."""
+    """The file of the first pattern that some file matches; those in a folder named `preferred` come first.
+
+    Raises:
+        UserError: it is a link that leads out of the folder.
+    """
     for pattern in patterns:
         files = [file for file in folder.rglob(pattern) if file.is_file()]
         if files:
-            return min(files, key=lambda file: (preferred not in file.parts, len(file.parts), str(file)))
+            chosen = min(files, key=lambda file: (preferred not in file.parts, len(file.parts), str(file)))
+            refuse_leaving(folder, chosen)
+            return chosen
     return None
+
+
+def refuse_leaving(folder: Path, file: Path) -> None:
+    """Raises UserError for a link to what lies elsewhere: data from others could so name any file of this machine."""
+    if leaves(folder, file):
+        raise UserError(str(file), f"is a link that leads out of {folder}.", "Put the file itself there.")
 
 
 def read_lines(file: Path, keys: Sequence[str]) -> list[dict[str, Any]]:

@@ -23,6 +23,7 @@ import pyarrow.parquet
 import yaml
 
 from isheep.errors import UserError, first_line
+from isheep.evaluation.data_files import refuse_leaving
 from isheep.recipe import locate
 from isheep.recipe.settings import EvaluateSettings
 from isheep.store.files import read_json_lines
@@ -44,19 +45,20 @@ class LocalData:
         if not folder.is_dir():
             raise UserError(KEY, f"there is no folder {folder}.", "Give one with the benchmarks' data, or take it out.")
         self.folder = folder
-        self._files = sorted(file for file in folder.rglob("*") if file.is_file() and _kind(file))
+        self._files = sorted(file for file in folder.rglob("*") if _kind(file) and file.is_file())
 
     def splits(self, path: str, name: str | None = None) -> Splits:
         """The data set of that name and configuration.
 
         Raises:
-            UserError: there is no file of it.
+            UserError: there is no file of it, or one that is a link out of the folder.
         """
         candidates = stems(path, name)
         for stem in candidates:
             found: dict[str | None, Path] = {}
             for file in self._files:
                 if rest := _REST.fullmatch(_bare(file)[len(stem) :]) if _bare(file).startswith(stem) else None:
+                    refuse_leaving(self.folder, file)
                     found.setdefault(SPLITS[rest[1]] if rest[1] else None, file)
             if found:
                 whole = name is None or f"{path} {name}" in _table() or stem.endswith(f"_{name.lower()}")

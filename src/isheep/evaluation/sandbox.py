@@ -123,7 +123,7 @@ def run(
         }
         child = str(Path(__file__).with_name("sandbox_child.py"))
         try:
-            process = subprocess.Popen(
+            process = subprocess.Popen(  # noqa: S603  # this interpreter and a script of ours, which puts up the walls
                 [sys.executable, "-I", "-S", child, json.dumps(plan)],
                 stdin=source,
                 stdout=subprocess.PIPE,
@@ -212,8 +212,8 @@ def _file(content: bytes) -> Iterator[IO[bytes]]:
 def _read(process: subprocess.Popen[bytes], status: int, limits: Limits) -> tuple[str, bytes, bytes, bytes]:
     """Which limit was passed, if any, with status, stdout and stderr, read until all are closed or a limit is."""
     streams: dict[int, bytearray] = {}
-    assert process.stdout is not None
-    assert process.stderr is not None
+    if process.stdout is None or process.stderr is None:
+        raise ValueError("the process was started without pipes")
     out, err = process.stdout.fileno(), process.stderr.fileno()
     deadline = time.monotonic() + limits.wall_s + GRACE_S
     over = ""

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from isheep.errors import UserError, first_line
 from isheep.evaluation.local_data import data_from
+from isheep.evaluation.task_code import no_foreign_code
 from isheep.recipe import locate
 from isheep.recipe.settings import EvaluateSettings
 
@@ -42,7 +44,8 @@ class Benchmarks:
         """Loads them; their data may be downloaded, unless it lies in `data_dir` or beside the recipe's own tasks.
 
         Raises:
-            UserError: an unknown name, data that does not load, or a task that runs generated code.
+            UserError: an unknown name, data that does not load, a task that runs generated code, or task files that
+                bring code of their own which nobody vouched for.
         """
         folder = locate(settings.tasks) if settings.tasks else None
         manager = _find(names, folder)
@@ -50,7 +53,8 @@ class Benchmarks:
         random.seed(_LM_EVAL_SEEDS[0])
         np.random.seed(_LM_EVAL_SEEDS[1])
         local = settings.data_dir is not None or (folder is not None and all(_is_local(one, folder) for one in entries))
-        with quiet(), _offline(local), data_from(settings):
+        guard = no_foreign_code(folder, settings.trust_tasks)
+        with quiet(), _offline(local), data_from(settings), guard:
             refuse_without_parts(names, local)
             self.loaded = _load(manager, names)
             refuse_without_parts(names, True)
@@ -176,6 +180,7 @@ def _find(names: Sequence[str], folder: Path | None) -> Any:
         own = _manager(folder, shipped=False)
         if {*names} <= {*own.all_subtasks, *own.all_tags}:
             return own
+        _refuse_unreadable(folder)
     manager = _manager(folder, shipped=True)
     for name in names:
         if name not in manager.task_index:
@@ -186,6 +191,18 @@ def _find(names: Sequence[str], folder: Path | None) -> Any:
                 f"Did you mean `{near[0]}`?" if near else "Give an lm-eval task, or set evaluate.tasks to your own.",
             )
     return manager
+
+
+def _refuse_unreadable(folder: Path) -> None:
+    """Raises UserError for a task file that lm-eval would pass over, as if it were not there."""
+    for file in sorted(folder.rglob("*.yaml")):
+        try:
+            node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            what = f"does not read as YAML ({' '.join(str(error).split())})."
+            raise UserError(str(file), what, "Mend the file, or take it away.") from None
+        if not isinstance(node, yaml.MappingNode):
+            raise UserError(str(file), "is no task of lm-eval.", "Mend the file, or take it away.")
 
 
 @cache

@@ -24,9 +24,14 @@ class PairFilter:
     leaves: str | None = None
     """The setting of `select` that says how many pairs it leaves."""
 
-    def quota(self, settings: SelectSettings, iteration: int = 1) -> int | None:
+    def number(self, settings: SelectSettings) -> int | list[int] | None:
+        """What that setting says: a number, or one for each iteration; None where it is not given, or there is none."""
+        found: int | list[int] | None = attrgetter(self.leaves)(settings) if self.leaves else None
+        return found
+
+    def quota(self, settings: SelectSettings, iteration: int) -> int | None:
         """How many pairs it leaves of an iteration; None where that is not said."""
-        return of_iteration(attrgetter(self.leaves)(settings), iteration) if self.leaves else None
+        return of_iteration(self.number(settings), iteration)
 
 
 PAIR_FILTERS: dict[Filter, PairFilter] = {

@@ -71,7 +71,7 @@ class Corpus:
     """Documents without end, decided by the seed."""
 
     def __init__(self, seed: int, mixture: Mixture | None = None) -> None:
-        self.rng = random.Random(seed)
+        self.rng = random.Random(seed)  # noqa: S311  # it has to repeat, no secret
         self.mixture = mixture or Mixture()
         self.list_prompt = Prompt.load(locate("package:prompts/synthesize.txt"), ["examples"])
         self.principles = Prompt.load(locate("package:lamb/principles.txt"), ["task"])

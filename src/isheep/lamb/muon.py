@@ -34,7 +34,8 @@ class Muon(torch.optim.Optimizer):
 
     def _momentum(self, matrix: torch.Tensor, momentum: float) -> torch.Tensor:
         """The gradient, looked ahead along its running mean (Nesterov)."""
-        assert matrix.grad is not None
+        if matrix.grad is None:
+            raise ValueError("a matrix has no gradient")
         state = self.state[matrix]
         if "mean" not in state:
             state["mean"] = torch.zeros_like(matrix)

@@ -61,7 +61,8 @@ def examine(iteration: Iteration) -> dict[str, Any]:
 
 
 def _verdict(record: Joined) -> Verdict:
-    assert record.response is not None
+    if record.response is None:
+        raise ValueError(f"{record.instruction.id} was never answered")
     return verdict(
         record.instruction.instruction,
         record.instruction.input,
@@ -72,7 +73,8 @@ def _verdict(record: Joined) -> Verdict:
 
 def _task(record: Joined) -> Task:
     task = parse(record.instruction.instruction, record.instruction.input)
-    assert task is not None
+    if task is None:
+        raise ValueError(f"{record.instruction.id} is no task of lamb's world")
     return task
 
 

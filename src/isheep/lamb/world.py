@@ -55,9 +55,10 @@ class Task:
 
     @property
     def answer(self) -> str:
-        """The answer before the constraint shapes it."""
+        """The answer before the constraint shapes it; raises ValueError for arguments that have none."""
         right = self.operation.answer(*self.arguments)
-        assert right is not None
+        if right is None:
+            raise ValueError(f"{self.operation.name} has no answer for {self.arguments}")
         return right
 
     @property

@@ -27,7 +27,18 @@ from isheep.recipe.settings import (
     StopSettings,
     SynthesizeSettings,
     TrainSettings,
+    WatchSettings,
 )
+from isheep.secrecy import secret_in
+from isheep.terminal import storable
+
+RUNS_CODE: dict[str, Any] = {
+    "evaluate.trust_tasks": False,
+    "evaluate.evalplus": None,
+    "evaluate.alpaca_eval": None,
+    "evaluate.sandbox": True,
+}
+"""Settings that let code in -> the value that does not. Who runs a recipe says them, not who wrote it."""
 
 PACKAGE_PREFIX = "package:"
 """A path that starts with this lies inside the installed isheep package."""
@@ -38,7 +49,7 @@ class Recipe(Settings):
 
     model: ModelSettings
     seeds: SeedSettings = SeedSettings()
-    iterations: Count = 3
+    iterations: Annotated[int, Field(ge=1, le=1000)] = 3
     size: Count = 10_000
     """Instructions that survive the rules and novelty, per iteration."""
     setting: Literal["one_base", "one_last", "total_base", "direct"] = "one_base"
@@ -55,6 +66,7 @@ class Recipe(Settings):
     evaluate: EvaluateSettings = EvaluateSettings()
     stop: StopSettings = StopSettings()
     engine: EngineSettings = EngineSettings()
+    watch: WatchSettings = WatchSettings()
     seed: Annotated[int, Field(ge=0)] = 0
 
 
@@ -65,19 +77,41 @@ def locate(path: str) -> Path:
     return Path(path).expanduser()
 
 
-def load_recipe(names: str | Sequence[str], overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(names: str | Sequence[str], overrides: Sequence[str] = (), *, of_run: bool = False) -> Recipe:
     """Reads recipes by shipped name or by path, lays each over those before it, applies `key.key=value`, validates.
 
+    `of_run`: the file is what a run noted of its command, so what lets code in may stand there.
+
     Raises:
-        UserError: no such recipe, unreadable YAML, an unknown key (the nearest is offered), a wrong type or range.
+        UserError: no such recipe, unreadable YAML, an unknown key (the nearest is offered), a wrong type or range, or a
+            file that lets code in, which is for the command line to say.
     """
     data, origin = files.read_recipes([names] if isinstance(names, str) else names)
+    if not of_run:
+        _refuse_code(data, origin)
     for override in overrides:
         files.apply_override(data, override)
     if "model" not in data and origin in shipped_recipes():
         mend = f"Name one that has a model before it, as in `isheep run lamb {origin}`, or give `model.path=...`."
         raise UserError(f"recipe {origin}, model", "is missing.", mend)
     return parse_recipe(data, origin)
+
+
+def _refuse_code(data: dict[str, Any], origin: str) -> None:
+    """Raises UserError for a recipe file that starts programs, takes walls away, or lets task files run functions."""
+    for key, safe in RUNS_CODE.items():
+        group, _, name = key.partition(".")
+        settings = data.get(group)
+        if isinstance(settings, dict) and settings.get(name, safe) != safe:
+            what = "lets code run, which a recipe file may not say."
+            said = f"{key}={refusals.shown(settings[name])}"
+            mend = f"Take it out; if you trust it, give it on the command line: `{said}`."
+            raise UserError(f"recipe {origin}, {key}", what, mend)
+
+
+def without_code(recipe: Recipe) -> Recipe:
+    """The recipe of a run that somebody else may have made, with nothing in it that lets code in."""
+    return overridden(recipe, [f"{key}={refusals.shown(safe)}" for key, safe in RUNS_CODE.items()])
 
 
 def overridden(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
@@ -89,15 +123,35 @@ def overridden(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
 
 
 def parse_recipe(data: dict[str, Any], origin: str) -> Recipe:
-    """Validates a mapping; `origin` names it in the message of the UserError, which tells of every wrong key."""
+    """Validates a mapping; `origin` names it in the message of the UserError, which tells of every wrong setting."""
     try:
-        return Recipe.model_validate(data)
+        recipe = Recipe.model_validate(data)
     except ValidationError as error:
         found = refusals.refusals(error, Recipe, data)
+    else:
+        _refuse_no_text(recipe, origin)
+        _refuse_secrets(recipe, origin)
+        return recipe
     if len(found) == 1:
         raise UserError(f"recipe {origin}, {found[0].key}", found[0].what, found[0].mend)
     lines = "\n".join(f"  {wrong.key}: {wrong.what} {wrong.mend}" for wrong in found)
     raise UserError(f"recipe {origin}", f"{len(found)} settings are wrong:\n{lines}\n", "Mend each of them.")
+
+
+def _refuse_secrets(recipe: Recipe, origin: str) -> None:
+    """Raises UserError for a setting that holds a key of the environment: a recipe is written down, and shown."""
+    for key, value in settings_of(recipe).items():
+        if name := secret_in(str(value)):
+            what = f"holds the value of the environment variable {name}, which would be written into the run."
+            raise UserError(f"recipe {origin}, {key}", what, "Leave it there: keys are read from the environment.")
+
+
+def _refuse_no_text(recipe: Recipe, origin: str) -> None:
+    for key, value in settings_of(recipe).items():
+        texts = value if isinstance(value, list | tuple) else (value,)
+        if any("\0" in text or storable(text) != text for text in texts if isinstance(text, str)):
+            what = "holds a NUL character or half of a surrogate pair, which no path can."
+            raise UserError(f"recipe {origin}, {key}", what, "Take it out.")
 
 
 def dump_recipe(recipe: Recipe) -> str:

@@ -15,11 +15,18 @@ import yaml
 
 from isheep.errors import UserError
 from isheep.recipe import refusals
+from isheep.terminal import printable
 
 EXTENDS = "extends"
 """The key under which a recipe file names the recipe that it builds on; it is resolved here and no setting."""
 
 FOLDER = Path(__file__).parents[1] / "recipes"
+
+LONGEST = 1_000_000
+"""Bytes of a recipe file; the longest that ships has a few thousand."""
+
+LARGEST = 10**300
+"""No number of a recipe is larger; Python does not even write one of 4300 digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +144,8 @@ def _read_value(text: str, words: str, mend: str) -> Any:
 
 def dump_yaml(data: dict[str, Any]) -> str:
     """Settings as YAML that `read_recipes` reads as themselves, in their order."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    # What is hidden stands in quotes (see `_quote_hidden`), where YAML has the same escapes for it.
+    return printable(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
 
 
 def _reading_order(name: str) -> tuple[int, list[str | int]]:
@@ -175,20 +183,44 @@ def _read_layer(name: str, folder: Path, where: str) -> Layer:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that takes 5e-5 for a number, as people do, and no key twice."""
+    """YAML that takes 5e-5 for a number, as people do, no key twice, and no number without end."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep=deep)
+        except (ArithmeticError, AttributeError, LookupError):
+            # What the library's own readers of `!!bool` and the like raise where it is none.
+            raise _wrong(f"`{refusals.shown(node.value)}` is no {node.tag.rpartition(':')[2]}", node) from None
+        if type(value) is int and abs(value) > LARGEST:
+            raise _wrong("the number is larger than any setting", node)
+        return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.tag == "tag:yaml.org,2002:bool":
+                # YAML takes `off` for false, and `rules.off` is a setting.
+                key.tag = "tag:yaml.org,2002:str"
             if key.value in seen:
-                problem = f"the key `{key.value}` stands there twice"
-                raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key.start_mark)
+                raise _wrong(f"the key `{key.value}` stands there twice", key)
             seen.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
 
+def _wrong(problem: str, node: yaml.Node) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
+
+
 class _Dumper(yaml.SafeDumper):
-    """Quotes the text that `_Loader` would take for a number."""
+    """Quotes the text that `_Loader` would take for a number, and text with characters that nobody would see."""
+
+
+def _quote_hidden(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    hidden = printable(text) != text
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if hidden else None)
+
+
+_Dumper.add_representer(str, _quote_hidden)
 
 
 _EXPONENT = re.compile(r"[-+]?(?:\d+|\d+\.\d*|\.\d+)[eE][-+]?\d+\Z")
@@ -198,6 +230,8 @@ for _side in (_Loader, _Dumper):
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
+        if (size := file.stat().st_size) > LONGEST:
+            raise UserError(f"recipe {file}", f"has {size:,} bytes, and no recipe is so long.", "Give a recipe file.")
         data = _Loader(file.read_text(encoding="utf-8-sig")).get_single_data()
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"recipe {file}", f"cannot be read as YAML: {_reason(error)}.", "Mend the file.") from None
@@ -211,4 +245,6 @@ def _reason(error: Exception) -> str:
     """One line, with the line of the file where YAML knows it."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem and error.problem_mark:
         return f"{error.problem}, line {error.problem_mark.line + 1}"
+    if isinstance(error, RecursionError):
+        return "it is nested too deep"
     return (getattr(error, "strerror", None) or str(error)).splitlines()[0].rstrip(".")

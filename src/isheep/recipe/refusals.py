@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import NoneType
@@ -14,8 +15,18 @@ from pydantic.fields import FieldInfo
 
 _SHOWN = 40
 """Characters of a wrong value that a message repeats."""
+_MAY_HOLD_A_KEY = {
+    "url": "an address without a user name, a password or a query",
+    "key_variable": "the name of an environment variable",
+}
+"""Settings where people put keys by mistake -> what belongs there."""
+_NO_KEY = "Put the key into an environment variable, and name that in `key_variable`."
 _NEAR = 0.6
 """Names less alike than this are not offered."""
+
+_BRIEF = reprlib.Repr()
+"""`repr`, but never of more than can be shown: aliases make lists of a few lines unfold to billions of entries."""
+_BRIEF.maxlevel, _BRIEF.maxlist, _BRIEF.maxstring, _BRIEF.maxlong = 3, _SHOWN // 2, 10**9, 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +87,8 @@ def _refusal(kind: str, location: tuple[int | str, ...], model: type[BaseModel],
         example = setting_names(inner, f"{key}.")[0] if inner else key
         return Refusal(key, "is missing.", f"Give it, as in `{example}=...`.")
     value = _value(data, path)
+    if path[-1] in _MAY_HOLD_A_KEY and value is not None:
+        return Refusal(key, f"is not {_MAY_HOLD_A_KEY[str(path[-1])]}. It may hold a key, so it is not shown.", _NO_KEY)
     if inner:
         what = "left empty." if value is None else f"so it cannot be {shown(value)}."
         example = setting_names(inner, f"{key}.")[0]
@@ -142,7 +155,7 @@ def shown(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, Mapping):
         return "a group of settings"
-    text = repr(value) if isinstance(value, str | int | float | list) else str(value)
+    text = _BRIEF.repr(value) if isinstance(value, str | int | float | list) else str(value)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
@@ -184,6 +197,8 @@ def _limits(metadata: Iterable[Any]) -> str:
                 limits.append(f"at most {item.le}")
             case Lt():
                 limits.append(f"less than {item.lt}")
+        if pattern := getattr(item, "pattern", None):
+            limits.append(f"that matches {pattern}")
     return " " + " and ".join(limits) if limits else ""
 
 

@@ -24,6 +24,10 @@ Alarm = Literal[
 FilePath = Annotated[str, Field(min_length=1)]
 """Empty text would mean the folder in which the command happens to run."""
 
+ServerUrl = Annotated[str, Field(pattern="^[^@?#]*$")]
+"""What could hold a key does not get into a recipe, which is written into the run."""
+Variable = Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]*$")]
+
 Question = Literal["quality", "following"]
 QUESTIONS: tuple[Question, ...] = ("quality", "following")
 """The two scores of the self-assessment."""
@@ -214,11 +218,11 @@ class HealthSettings(Settings):
 class JudgeSettings(Settings):
     """Who rates answers (MT-Bench, AlpacaEval): a server of the OpenAI kind, or a model on this machine."""
 
-    url: str | None = None
+    url: ServerUrl | None = None
     """Of the server; None: the judge is a model on this machine, on an engine like the run's."""
     model: FilePath | None = None
     """The server's name for the judge; without a server the folder or hub id of a chat model."""
-    key_variable: Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]*$")] = "OPENAI_API_KEY"
+    key_variable: Variable = "OPENAI_API_KEY"
     """The environment variable with the server's key, which may be unset."""
     max_new_tokens: Count = 2048
     """Of a judgement."""
@@ -237,6 +241,8 @@ class EvaluateSettings(Settings):
     """lm-eval's tasks, groups and tags (evalplus grades humaneval and mbpp), `mt_bench`, `alpaca_eval`."""
     tasks: str | None = None
     """A folder with lm-eval task files of one's own."""
+    trust_tasks: bool = False
+    """Functions that these files name are run, with all your rights; said on the command line alone."""
     data_dir: str | None = None
     """A folder with the benchmarks' data as files in the hub's schema; None: they come from the hub."""
     limit: Count | None = None
@@ -270,6 +276,15 @@ class StopSettings(Settings):
     """Stop after an iteration with any alarm, or with one of these. No: an alarm asks for a look, it proves nothing."""
 
 
+class WatchSettings(Settings):
+    """When a command that makes no progress is ended and started again from the last part."""
+
+    patience: Annotated[float, Field(gt=0)] = 1800
+    """Seconds without a token, a training step or an answer, starting a model included."""
+    restarts: Annotated[int, Field(ge=0)] = 3
+    """How often at most; then the command fails."""
+
+
 class VllmSettings(Settings):
     """What vLLM is started with; the other engines do not read it."""
 
@@ -284,10 +299,10 @@ class VllmSettings(Settings):
 class ServerSettings(Settings):
     """A server of the OpenAI kind (vLLM, SGLang, llama.cpp, a hosted one), where `engine.name` is `openai`."""
 
-    url: str = "http://127.0.0.1:8000/v1"
+    url: ServerUrl = "http://127.0.0.1:8000/v1"
     model: FilePath | None = None
     """The name under which the server serves `model.path`; None: the only one that it serves."""
-    key_variable: Annotated[str, Field(pattern="^[A-Z][A-Z0-9_]*$")] = "OPENAI_API_KEY"
+    key_variable: Variable = "OPENAI_API_KEY"
     """The environment variable with the key, which may be unset; a key itself never belongs into a recipe."""
     connections: Count = 64
     """Requests that are with the server at once, at most; fewer when it says that they are too many."""
