@@ -1,10 +1,17 @@
-# Everything happens in .venv at the project's root, from pinned versions.
+# Everything happens in .venv at the project's root, from pinned versions and hashed files.
 PYTHON ?= python3
 BIN := .venv/bin
 # pip writes constraint failures in full; anything else is noise on a first screen.
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
+# Nothing but files whose hashes stand in a lock.
+HASHED := bin/pip --quiet --disable-pip-version-check install --require-hashes --no-deps
+LOCKED := .venv/$(HASHED) --no-build-isolation --use-pep517
+# The build for CPUs where pip finds it, else the public one with the CUDA libraries that it names, which have no hashes.
+torch = $(1)/$(HASHED) --requirement requirements/torch-cpu.txt 2> /dev/null || \
+	{ $(1)/$(HASHED) --requirement requirements/torch.txt && \
+	$(1)/bin/pip --quiet --disable-pip-version-check install --constraint constraints.txt torch; }
 
-.PHONY: demo test test-vllm test-code test-judges lint coverage mutants lamb clean
+.PHONY: demo test test-vllm test-code test-judges faults soak lint coverage mutants lamb lock licences clean
 
 demo: .venv/installed
 	$(BIN)/isheep run lamb --dir runs/demo
@@ -26,6 +33,14 @@ test-code: .venv/installed-test .venv-evalplus/installed
 test-judges: .venv/installed-test .venv-alpaca/installed
 	OMP_NUM_THREADS=1 $(BIN)/pytest tests/evaluation/test_alpaca.py
 
+# Some 250 faults put into real runs, and what came of each: half an hour. FAULTS=--bounded tries a few of each kind.
+faults: .venv/installed-test
+	$(BIN)/python -m tests.faults $(FAULTS)
+
+# 50,000 records through every stage, killed every few seconds, and once more undisturbed; ten minutes and more.
+soak: .venv/installed-test
+	$(BIN)/python -m tests.faults.soak
+
 lint: .venv/installed-test
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -45,35 +60,47 @@ mutants: .venv/installed-quality
 lamb: .venv/installed
 	$(BIN)/python -m isheep.lamb.build --to src/isheep/lamb/model
 
+# The locks are renewed after a change of constraints.txt or pyproject.toml; docs/supply-chain.md says how.
+lock: .venv/installed-quality
+	$(BIN)/python requirements/lock.py
+
+licences: .venv/installed-quality
+	$(BIN)/python requirements/licences.py
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/installed: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) install --constraint constraints.txt --editable .
+# What builds comes first, so that packages without a wheel are built with it and fetch nothing.
+.venv/installed: pyproject.toml $(wildcard requirements/*.txt) | .venv/bin/python
+	$(LOCKED) --requirement requirements/build.txt
+	$(LOCKED) --requirement requirements/base.txt
+	$(call torch,.venv)
+	$(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@
 
-.venv/installed-test: .venv/installed
-	$(PIP) install --constraint constraints.txt --editable '.[test]'
+.venv/installed-test: .venv/installed requirements/test.txt
+	$(LOCKED) --requirement requirements/test.txt
 	touch $@
 
-.venv/installed-quality: .venv/installed-test
-	$(PIP) install --constraint constraints.txt --editable '.[quality]'
+.venv/installed-quality: .venv/installed-test requirements/quality.txt
+	$(LOCKED) --requirement requirements/quality.txt
 	touch $@
 
 .venv-vllm/installed: pyproject.toml requirements-vllm.txt
 	$(PYTHON) -m venv .venv-vllm
-	.venv-vllm/bin/pip --quiet --disable-pip-version-check install --no-deps --requirement requirements-vllm.txt
+	.venv-vllm/$(HASHED) --requirement requirements-vllm.txt
+	$(call torch,.venv-vllm)
 	.venv-vllm/bin/pip --quiet --disable-pip-version-check install --no-deps --editable .
 	touch $@
 
 .venv-alpaca/installed: requirements-alpaca.txt
 	$(PYTHON) -m venv .venv-alpaca
-	.venv-alpaca/bin/pip --quiet --disable-pip-version-check install --no-deps --requirement requirements-alpaca.txt
+	.venv-alpaca/$(HASHED) --requirement requirements-alpaca.txt
 	touch $@
 
 .venv-evalplus/installed: requirements-evalplus.txt
 	$(PYTHON) -m venv .venv-evalplus
-	.venv-evalplus/bin/pip --quiet --disable-pip-version-check install --no-deps --requirement requirements-evalplus.txt
+	.venv-evalplus/$(HASHED) --requirement requirements-evalplus.txt
 	touch $@
 
 clean:

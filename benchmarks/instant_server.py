@@ -1,7 +1,8 @@
-"""A model server that answers at once, so that what is measured is the client: `python instant_server.py ANSWERS`.
+"""A model server that answers at once, so that what is measured is the client: `instant_server.py ANSWERS [--by-seed]`.
 
-ANSWERS is a JSON file: max_tokens of a request -> list of [text, token ids] that are given out in turn. So a stage is
-known by its `max_tokens`. Prints its port, and answers completions and chat completions alike until it is killed.
+ANSWERS is a JSON file: max_tokens of a request -> list of [text, token ids] that are given out in turn, or as the
+request's seed says, whatever came before. So a stage is known by its `max_tokens`. Prints its port, and answers
+completions and chat completions alike until it is killed.
 """
 
 from __future__ import annotations
@@ -11,26 +12,39 @@ import itertools
 import json
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+_SEED = re.compile(rb'"seed": ?(\d+)')
 _MOST = re.compile(rb'"max_(?:completion_)?tokens": ?(\d+)')
 
 SHORT = (b"0", b"1")
 """What a client asks for that finds out what the server can."""
 
 
+class Answers:
+    """The answers of one stage."""
+
+    def __init__(self, given: list[bytes], by_seed: bool) -> None:
+        self._given, self._by_seed, self._turn = given, by_seed, itertools.count()
+
+    def to(self, body: bytes) -> bytes:
+        """What a request with this body gets."""
+        seed = _SEED.search(body) if self._by_seed else None
+        return self._given[(int(seed[1]) if seed else next(self._turn)) % len(self._given)]
+
+
 class Instant(asyncio.Protocol):
     """One connection; requests may follow each other on it."""
 
-    def __init__(self, completions: dict[bytes, Iterator[bytes]], chats: dict[bytes, Iterator[bytes]]) -> None:
+    def __init__(self, completions: dict[bytes, Answers], chats: dict[bytes, Answers]) -> None:
         self._completions, self._chats, self._buffer = completions, chats, b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keeps what is written to."""
-        assert isinstance(transport, asyncio.Transport)
+        if not isinstance(transport, asyncio.Transport):
+            raise TypeError("the connection cannot be written to")
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
@@ -54,7 +68,7 @@ class Instant(asyncio.Protocol):
         if most[1] in SHORT:
             reason = "stop" if b'"stop_token_ids"' in body else "length"
             return response(completion("a", [5], reason))
-        return next((self._chats if path.endswith(b"chat/completions") else self._completions)[most[1]])
+        return (self._chats if path.endswith(b"chat/completions") else self._completions)[most[1]].to(body)
 
 
 def response(body: bytes, status: bytes = b"200 OK") -> bytes:
@@ -81,12 +95,13 @@ def chat(text: str) -> bytes:
 async def main() -> None:
     """Serves on a free port of the loopback."""
     answers: dict[str, list[Any]] = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    by_seed = "--by-seed" in sys.argv
     completions = {
-        most.encode(): itertools.cycle([response(completion(text, ids)) for text, ids in given])
+        most.encode(): Answers([response(completion(text, ids)) for text, ids in given], by_seed)
         for most, given in answers.items()
     }
     chats = {
-        most.encode(): itertools.cycle([response(chat(text)) for text, _ in given]) for most, given in answers.items()
+        most.encode(): Answers([response(chat(text)) for text, _ in given], by_seed) for most, given in answers.items()
     }
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Instant(completions, chats), "127.0.0.1", 0)

@@ -42,7 +42,7 @@ def main() -> None:
         for number in SETS
         for record in json.loads((given.data / f"kept_iteration_{number}.json").read_text(encoding="utf-8"))
     ]
-    random.Random(0).shuffle(texts)
+    random.Random(0).shuffle(texts)  # noqa: S311  # it has to repeat, no secret
     show([*against_a_pool(texts), *whole_corpora(texts, given.sizes)], given.json)
 
 
@@ -103,7 +103,7 @@ def walks(texts: Sequence[str], count: int) -> Iterator[str]:
     for text in texts:
         for word, following in pairwise(["", *text.split(), ""]):
             after.setdefault(word, []).append(following)
-    draw = random.Random(0)
+    draw = random.Random(0)  # noqa: S311  # it has to repeat, no secret
     for _ in range(count):
         words = [draw.choice(after[""])]
         while words[-1]:

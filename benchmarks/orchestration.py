@@ -117,7 +117,7 @@ def write_answers(file: Path, count: int) -> Path:
     """Instructions that are all novel, responses, and scores; see `instant_server.py` for the format."""
     encode = Models(load_recipe("lamb")).encoder.plain
     begin = len(encode(""))
-    draw = random.Random(0)
+    draw = random.Random(0)  # noqa: S311  # it has to repeat, no secret
     syllables = [start + end for start in "bcdfglmnprst" for end in ("a", "e", "i", "o", "u")]
     words = ["".join(draw.choices(syllables, k=draw.randint(1, 3))) for _ in range(600)]
 
@@ -139,9 +139,11 @@ def write_answers(file: Path, count: int) -> Path:
 @contextmanager
 def instant_server(answers: Path) -> Iterator[str]:
     """Yields the url of a server in a process of its own."""
-    process = subprocess.Popen([sys.executable, HERE / "instant_server.py", answers], stdout=subprocess.PIPE, text=True)
+    # S603: our own scripts, no shell.
+    process = subprocess.Popen([sys.executable, HERE / "instant_server.py", answers], stdout=subprocess.PIPE, text=True)  # noqa: S603
     try:
-        assert process.stdout is not None
+        if process.stdout is None:
+            raise ValueError("the server was started without a pipe")
         yield f"http://127.0.0.1:{int(process.stdout.readline())}/v1"
     finally:
         process.kill()
@@ -203,7 +205,8 @@ async def by_bare_client(url: str, payloads: Sequence[dict[str, Any]]) -> float:
 def by_distilabel(python: Path, url: str, records: int) -> dict[str, Any]:
     """Its seconds and version; its records are counted."""
     command = [python, HERE / "orchestration_distilabel.py", url, str(records)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    # S603: our own scripts, no shell.
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     if ended.returncode:
         raise RuntimeError(ended.stderr[-2000:])
     found: dict[str, Any] = json.loads(ended.stdout.splitlines()[-1])

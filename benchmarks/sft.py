@@ -197,7 +197,7 @@ def held_out_loss(model: Any, subject: Subject) -> float:
 def lamb(scratch: Path) -> Subject:
     """The embedded model with tasks of its world, rightly answered."""
     folder = locate("package:lamb/model")
-    encoder, draw = Encoder.load(folder, "chatml"), random.Random(0)
+    encoder, draw = Encoder.load(folder, "chatml"), random.Random(0)  # noqa: S311  # it has to repeat, no secret
     examples = []
     for _ in range(PAIRS + HELD_OUT):
         task = sample_task(draw, draw.choice(OPERATIONS))
@@ -221,7 +221,7 @@ def qwen2(scratch: Path) -> Subject:
     )
     torch.manual_seed(0)
     Qwen2ForCausalLM(config).save_pretrained(folder)
-    draw = random.Random(0)
+    draw = random.Random(0)  # noqa: S311  # it has to repeat, no secret
     ids = range(10, config.vocab_size)
     weights = [1 / (place + 1) for place in range(len(ids))]
     examples = []

@@ -109,8 +109,10 @@ def peer_python(name: str, *requirements: str) -> Path:
     folder = PEERS / name
     python, made = folder / "bin" / "python", folder / "installed"
     if not made.is_file():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True, stdout=sys.stderr)
+        # S603: an interpreter and names of packages that stand in our scripts.
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)  # noqa: S603
+        # S603: an interpreter and names of packages that stand in our scripts.
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], check=True, stdout=sys.stderr)  # noqa: S603
         made.touch()
     return python
 
