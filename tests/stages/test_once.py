@@ -23,7 +23,7 @@ from isheep.stages.once import LOCKS, SWEEP, Once
 from isheep.stages.synthesize import synthesize
 from isheep.stages.training_set import gather
 from isheep.store.plan import NOTES, outputs
-from isheep.store.run import Run
+from isheep.store.run import Iteration, Run
 
 FILE = "training-set.jsonl"
 
@@ -221,3 +221,37 @@ def test_a_stage_goes_on_only_with_the_inputs_that_it_was_begun_with(
         "synthesize.prompt. Put back what was there, accept the change with --accept-changes, or give another --dir."
     )
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("content", [b"", b'{"id": "i0"}\n'])
+def test_what_a_stage_left_and_is_another_now_is_set_aside_and_made_anew(
+    tmp_path: Path, recipe: Recipe, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with filled(tmp_path / "run", recipe) as run:
+        file = gathered(run)
+        whole, before = file.read_bytes(), note(run)
+        file.write_bytes(content)
+        assert gathered(run).read_bytes() == whole
+        assert note(run) == before
+    assert file.with_name(f"{FILE}.broken").read_bytes() == content
+    assert f"{file} is not what gather left; set aside, to be made anew" in caplog.text
+
+
+def test_a_stage_whose_items_are_damaged_is_made_anew_with_what_says_that_it_had_ended(
+    tmp_path: Path, recipe: Recipe
+) -> None:
+    def evaluate(iteration: Iteration) -> None:
+        if iteration.read_json("scores.json") is None:
+            iteration.write_json("evaluation/items.json", [1, 0])
+            iteration.write_json("scores.json", {"bench": {"exact": {"value": 0.5}}})
+
+    with filled(tmp_path / "run", recipe) as run:
+        one = run.iteration(1)
+        Once(run).do(evaluate, one)
+        items = one.path / "evaluation" / "items.json"
+        whole = items.read_bytes()
+        items.write_bytes(whole[:4])
+        Once(run).do(evaluate, one)
+        assert items.read_bytes() == whole
+        assert (one.path / "evaluation.broken").is_dir()
+        assert (one.path / "scores.json").is_file()

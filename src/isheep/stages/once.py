@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +13,12 @@ from isheep import drain
 from isheep.errors import StageError, UserError
 from isheep.progress import say
 from isheep.records import TABLES
-from isheep.store.files import read_json
+from isheep.store.files import read_json, set_aside
 from isheep.store.lock import InUse, Lock
 from isheep.store.plan import NOTES, STAGES, changed, folder_of, inputs, key_of, outputs
 from isheep.store.run import MANIFEST, RECIPE, Iteration, Run
+
+logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 
@@ -68,6 +71,7 @@ class Once:
         if ended:
             stage(iteration, *args, **kwargs)
             return
+        _set_damaged_aside(name, iteration.number, self._run.directory, note)
         key = key_of(found)
         with self._alone(key, f"{name.capitalize()} {iteration.number}"):
             origin, maker = self._made_by(name, iteration.number, key), None
@@ -138,6 +142,23 @@ def _notes(folder: Path) -> dict[str, Any]:
 def _has_ended(name: str, number: int, directory: Path, note: Mapping[str, Any] | None) -> bool:
     """Whether the stage ended, and what it made is still what it made then."""
     return note is not None and note.get("outputs") == outputs(name, number, directory)
+
+
+def _set_damaged_aside(name: str, number: int, directory: Path, note: Mapping[str, Any] | None) -> None:
+    """What the stage made once and is another now, cut by a full disk say, is not taken for its work.
+
+    Nor is then what says that the stage has ended. Tables are left to themselves: they know which parts are whole.
+    """
+    noted = (note or {}).get("outputs") or {}
+    found = {file: content for file, content in outputs(name, number, directory).items() if file not in TABLES}
+    damaged = [
+        file for file, content in found.items() if None not in (content, noted.get(file)) and content != noted[file]
+    ]
+    for file in damaged:
+        logger.warning("%s is not what %s left; set aside, to be made anew", directory / folder_of(number) / file, name)
+    last = STAGES[name].makes[-1]
+    for file in dict.fromkeys([*damaged, *([last] if damaged and found.get(last) else [])]):
+        set_aside(directory / folder_of(number) / file)
 
 
 def _maker(name: str, number: int, origin: Path) -> str:
