@@ -62,5 +62,10 @@ def load_model(folder: Path, dtype: str, device: torch.device, in_four_bits: boo
         # The library would go on with chance in their place.
         what = f"does not hold all weights that its config.json asks for ({missing[0]}, {len(missing)} in all)."
         raise UserError(str(folder), what, "Take both from the same model, or copy it again.")
+    for module in model.modules() if in_four_bits else ():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # Processors that compute in bfloat16 would repack the weights between two steps of a training, for which
+            # layers of less than a block are too small, and from which no gradient is known to come right.
+            module.support_avx512bf16_for_cpu = False
     placed = model if in_four_bits else model.to(device)
     return placed.eval().requires_grad_(False)
