@@ -22,6 +22,7 @@ from isheep.recipe import Recipe, locate
 from isheep.seeds import load_seeds
 from isheep.stages.assess import assess
 from isheep.stages.decontaminate import decontaminate
+from isheep.stages.embed import embed
 from isheep.stages.evaluate import evaluate
 from isheep.stages.examine import examine
 from isheep.stages.once import Once
@@ -101,6 +102,7 @@ def align(run: Run, after_iteration: Callable[[Run], object]) -> None:
         base = run.iteration(0)
         do(evaluate, base, recipe, models.base)
         refuse_unmeasured(status(run)["iterations"], recipe)
+        do(embed, base, seeds, recipe, models.base)
         base.close()
         after_iteration(run)
         for number in range(1, recipe.iterations + 1):
@@ -115,6 +117,7 @@ def align(run: Run, after_iteration: Callable[[Run], object]) -> None:
             do(decontaminate, iteration, recipe)
             do(select, iteration, recipe, model)
             do(examine, iteration, earlier, recipe)
+            do(embed, iteration, seeds, recipe, models.base)
             do(gather, iteration, earlier, recipe)
             models.release()
             # Not `model`: what is trained begins with the base again, but under the setting `one_last`.

@@ -47,13 +47,14 @@ ROOTS = {
     "decontaminate": ("isheep.stages.decontaminate:decontaminate",),
     "select": ("isheep.stages.select:select",),
     "examine": ("isheep.stages.examine:examine",),
+    "embed": ("isheep.stages.embed:embed",),
     "gather": ("isheep.stages.training_set:gather",),
     "train": ("isheep.stages.train:train",),
     "evaluate": ("isheep.stages.evaluate:evaluate",),
 }
 """Stage -> where its work begins: the room, and what the loop does to get its arguments."""
 
-PASSED = {"synthesize": {"seeds.path"}, "train": {"model.template"}}
+PASSED = {"synthesize": {"seeds.path"}, "embed": {"seeds.path"}, "train": {"model.template"}}
 """What the loop reads for them: the seed tasks, and how text becomes token ids."""
 
 OF_THE_LOOP = {"seeds.path", "iterations"}
@@ -244,6 +245,8 @@ def test_a_stage_declares_the_files_that_it_reads_and_no_others(stage: str) -> N
         found |= attributes.get(node.attr, set()) if isinstance(node, ast.Attribute) else set()
     # An item's row of the evaluation has a field of that name.
     found -= {"responses"} if stage == "evaluate" else set()
+    # Vectors are the base's: the setting of that name is read, no iteration's model.
+    found -= {"model"} if stage == "embed" else set()
     read, made = {file for reads in STAGES[stage].reads for file in reads.files}, set(STAGES[stage].makes)
     assert found <= read | made
     # The loop hands the weights on; all else that is declared is named by the code.

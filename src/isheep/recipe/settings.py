@@ -213,6 +213,9 @@ class HealthSettings(Settings):
 
     twin: Share = 0.7
     """Two instructions whose ROUGE-L is greater are near-twins."""
+    vectors: Annotated[int, Field(ge=0)] | None = None
+    """So many kept pairs of each iteration are drawn as points, by the base model's vectors; 0: none.
+    null: 200 on the embedded engine, none on others, of which vLLM has to start anew for it."""
 
 
 class JudgeSettings(Settings):

@@ -136,7 +136,7 @@ STAGES: dict[str, Stage] = {
     ),
     "examine": Stage(
         settings=(
-            "health",
+            "health.twin",
             "novelty.compare",
             "novelty.tokenizer",
             "select.filters",
@@ -149,6 +149,11 @@ STAGES: dict[str, Stage] = {
             Reads("earlier", ("instructions", "selection", "health.json")),
         ),
         makes=("health.json",),
+    ),
+    "embed": Stage(
+        settings=(*ENGINE, "model.template", "seeds", "health.vectors", "seed"),
+        reads=(Reads("own", SELECTED),),
+        makes=("vectors.parquet",),
     ),
     "gather": Stage(
         settings=("setting",),

@@ -15,6 +15,11 @@ from shutil import rmtree
 from tempfile import mkdtemp
 from typing import Any, Literal, Self, overload
 
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from isheep.errors import StageError, UserError
 from isheep.recipe import Recipe, difference, dump_recipe, load_recipe
 from isheep.records import TABLES, Assessment, Instruction, Response, Selection
@@ -49,6 +54,7 @@ State = Literal["running", "interrupted", "failed", "finished"]
 
 RECIPE, MANIFEST, LOCK = "recipe.yaml", "manifest.json", "lock"
 BROKEN_RECIPE = RECIPE + ".broken"
+_VECTOR_SCHEMA = pa.schema([("id", pa.string()), ("vector", pa.list_(pa.float32()))])
 _FIRST_FILES = {LOCK, RECIPE + ".tmp"}
 """All that a run killed in its first moments leaves: still ours, not a foreign directory."""
 _ITERATION = re.compile(r"iteration-(\d{2,})")
@@ -99,6 +105,22 @@ class Iteration:
         """Writes one JSON object a line, all lines or none."""
         self._must_own()
         write_json_lines(self.training_set_path, rows)
+
+    def write_vectors(self, name: str, ids: Sequence[str], vectors: Sequence[npt.NDArray[np.float32]]) -> None:
+        """Writes `name` (`vectors.parquet`): a vector for each id."""
+        self._must_own()
+        columns = {"id": list(ids), "vector": [vector.tolist() for vector in vectors]}
+        buffer = pa.BufferOutputStream()
+        pq.write_table(pa.table(columns, _VECTOR_SCHEMA), buffer)
+        write_atomic(self.path / name, buffer.getvalue().to_pybytes())
+
+    def read_vectors(self, name: str) -> npt.NDArray[np.float32]:
+        """All of them: float32 [pairs, width]; [0, 0] where there are none, or where they do not read."""
+        try:
+            rows = pq.read_table(self.path / name, schema=_VECTOR_SCHEMA)["vector"].to_pylist()
+            return np.asarray(rows, dtype=np.float32).reshape(len(rows), -1 if rows else 0)
+        except (OSError, ValueError, pa.ArrowException):
+            return np.empty((0, 0), dtype=np.float32)
 
     @property
     def weights_path(self) -> Path:
