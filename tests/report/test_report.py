@@ -11,7 +11,7 @@ import pytest
 
 from isheep.recipe import Recipe, dump_recipe, parse_recipe
 from isheep.records import Assessment, Instruction, Response, Selection
-from isheep.report import write_report
+from isheep.report import SECTIONS, write_report
 from isheep.report.samples import sample
 from isheep.report.sections import inputs
 from isheep.seeding import derive_seed
@@ -34,6 +34,8 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, tuple[tuple[str, str | None], ...]]] = []
         self.open: list[str] = []
         self.texts: list[str] = []
+        self.drawn: list[str] = []
+        self.within: list[bool] = []
         self.tables: dict[str, dict[str, list[str]]] = {}
         self._caption = ""
         self._rows: list[list[str]] = []
@@ -43,6 +45,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, tuple(attrs)))
+        self.within.append("svg" in self.open)
         if tag != "meta":
             self.open.append(tag)
         if tag == "table":
@@ -53,7 +56,7 @@ class Page(HTMLParser):
             self._rows[-1].append("")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, tuple(attrs)))
+        raise AssertionError(f"<{tag}/>")
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -62,6 +65,8 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.texts.append(data)
+        if "svg" in self.open:
+            self.drawn.append(data)
         if "caption" in self.open:
             self._caption += data
         elif "td" in self.open or "th" in self.open:
@@ -173,9 +178,13 @@ def test_no_text_of_a_model_acts_as_markup(filled: Callable[..., Run], tmp_path:
         harmless = report(run)
 
     def structure(page: Page) -> list[tuple[str, list[str]]]:
-        return [(tag, [name for name, _ in attributes]) for tag, attributes in page.elements]
+        """But for figures, which differ where data differ: other words open instructions."""
+        elements = zip(page.elements, page.within, strict=True)
+        return [(tag, [name for name, _ in attributes]) for (tag, attributes), within in elements if not within]
 
     assert structure(hostile) == structure(harmless)
+    drawn = zip(hostile.elements, hostile.within, strict=True)
+    assert {tag for (tag, _), within in drawn if within} <= {"title", "desc", "g", "path", "text", "use", "defs"}
     assert hostile.text.count(SHOWN) == harmless.text.count("Say it.") > 50
     for planted in ("\u202e", "\x1b", "\u200b"):
         assert planted not in hostile.text
@@ -193,9 +202,13 @@ def test_nothing_comes_from_elsewhere_and_nothing_runs(filled: Callable[..., Run
     assert {tag for tag, _ in page.elements} & {"script", "link", "img", "iframe", "object", "embed", "base"} == set()
     attributes = [(name, value or "") for _, pairs in page.elements for name, value in pairs]
     assert not [name for name, _ in attributes if name.startswith("on")]
-    targets = {value.removeprefix("#") for name, value in attributes if name == "href"}
-    assert len(targets) == 10
-    assert targets <= {value for name, value in attributes if name == "id"}
+    targets = {value for name, value in attributes if name == "href"}
+    inside = {value.removeprefix("#") for value in targets if value.startswith("#")}
+    assert inside <= {value for name, value in attributes if name == "id"}
+    assert set(SECTIONS) <= inside
+    files = {value for value in targets if not value.startswith("#")}
+    assert {"iteration-01/scores.json", "iteration-01/instructions/", "iteration-01/health.json"} <= files
+    assert [file for file in files if not (run.directory / file).exists()] == []
     assert ("content", "default-src 'none'; style-src 'unsafe-inline'") in attributes
 
 
@@ -205,7 +218,7 @@ def test_tables_and_charts_can_be_read_aloud(filled: Callable[..., Run]) -> None
     ids = [value for _, pairs in page.elements for name, value in pairs if name == "id"]
     assert len(ids) == len(set(ids))
     charts = [dict(attributes) for tag, attributes in page.elements if tag == "svg"]
-    assert len(charts) == 4
+    assert len(charts) == 8
     for chart in charts:
         labels = str(chart["aria-labelledby"]).split()
         assert labels
@@ -217,8 +230,8 @@ def test_the_sample_is_the_one_that_the_stated_seed_draws(filled: Callable[..., 
     text = page.text.partition("Records")[2]
     for title, indices in (("Kept", list(range(2, 14))), ("Dropped", [0, 1, *range(14, 40)])):
         seed = derive_seed(7, 1, "report", title.lower())
-        assert f"{title}: 10 of {len(indices)} seed {seed}" in text
-        drawn = {row_id(index) for index in random.Random(seed).sample(indices, 10)}
+        assert f"{title}: {min(20, len(indices))} of {len(indices)} seed {seed}" in text
+        drawn = {row_id(index) for index in random.Random(seed).sample(indices, min(20, len(indices)))}
         assert drawn == {row_id(index) for index in indices if row_id(index) in text}
 
 

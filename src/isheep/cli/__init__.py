@@ -147,10 +147,21 @@ def records(
 
 @app.command()
 def report(directory: RunDirectory) -> None:
-    """Write DIR/report.html: one page, no network."""
-    from isheep.report import write_report
+    """Write DIR/report.html: one page, no network; its figures as SVG and PNG into DIR/figures.
 
-    _line(str(write_report(Run.read(directory))))
+    DIR is a run, or a sweep, whose page shows what its settings changed.
+    """
+    from isheep.report import write_figures, write_report
+    from isheep.report.sweep import is_sweep, write_sweep_report
+
+    if is_sweep(directory):
+        written, figures = write_sweep_report(directory)
+    else:
+        run = Run.read(directory)
+        written, figures = write_report(run), write_figures(run)
+    _line(str(written))
+    if figures:
+        _line(f"{len(figures)} figures in {figures[0].parent}")
 
 
 @app.command()

@@ -12,11 +12,13 @@ UNKNOWN = "\N{EN DASH}"
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A cell's text, what is written small beneath it, and a bar of that share (0..1) of the cell's width."""
+    """A cell's text, what is written small beneath it, a bar of that share (0..1), and the file that it is from."""
 
     text: str
     note: str = ""
     share: float | None = None
+    link: str = ""
+    """A path in the run directory, beside which the page lies; none where it is empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +32,17 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table: `corner` heads the row headers, `columns` the cells; `words` where cells hold text, not figures."""
+    """A table: `corner` heads the row headers, `columns` the cells; `words` where cells hold text, not figures.
+
+    `stacked` puts the notes of cells below their figures.
+    """
 
     caption: str
     corner: str
     columns: Sequence[str]
     rows: Sequence[Row]
     words: bool = False
+    stacked: bool = False
 
 
 def figure(value: Any, name: str = "") -> str:
@@ -63,6 +69,17 @@ def bounds(measured: Mapping[str, Any]) -> str:
     """`[0.769, 0.830]`, or nothing where there is no interval."""
     low, high = measured.get("low"), measured.get("high")
     return "" if low is None or high is None else f"[{decimal(low)}, {decimal(high)}]"
+
+
+def duration(seconds: float | None) -> str:
+    """`3 h 5 min`, `4 min 12 s`, `0.8 s`; a dash where nobody knows."""
+    if seconds is None:
+        return UNKNOWN
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def iteration_name(number: int) -> str:

@@ -10,7 +10,7 @@ from isheep.records import Assessment
 from isheep.seeding import derive_seed
 from isheep.store.joined import Joined
 
-SAMPLED = 10
+SAMPLED = 20
 """Kept records per iteration, and as many dropped ones."""
 
 
@@ -47,7 +47,7 @@ class Sample:
 
 
 def sample(run_seed: int, iteration: int, records: Sequence[Joined]) -> Sample:
-    """Ten kept and ten dropped records, or all where there are fewer; those not decided yet are left out."""
+    """Twenty kept and twenty dropped records, or all where there are fewer; those not decided yet are left out."""
     kept = [record for record in records if record.kept is True]
     dropped = [record for record in records if record.kept is False]
     groups = {"Kept": kept, "Dropped": dropped} if kept or dropped else {}

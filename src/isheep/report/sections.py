@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from isheep.evaluation.base import judge_and_notes
-from isheep.report.grid import UNKNOWN, Cell, Grid, Row, bounds, decimal, figure, iteration_name
+from isheep.report.grid import UNKNOWN, Cell, Grid, Row, bounds, decimal, duration, figure, iteration_name
+from isheep.store.joined import Joined
+from isheep.store.plan import NOTES, folder_of
 
 Iterations = Sequence[Mapping[str, Any]]
 
@@ -27,6 +30,8 @@ HEALTH_NAMES = {
     "scores following entropy": "entropy of the following scores, bits",
     "scores lower entropy": "entropy of the lower score of a pair, bits",
 }
+TWINS_SHOWN = 12
+"""Kept instructions of the whole run that are nearest to an earlier one."""
 HITS_SHOWN = 10
 """Of an iteration and a benchmark; contamination.json has all."""
 
@@ -50,7 +55,7 @@ def scores(status: Mapping[str, Any]) -> list[Grid]:
             _score_row(number, [measured.get(metric) or {} for metric in metrics], status["best_iteration"], not common)
             for number, measured in found
         ]
-        grids.append(Grid(f"{benchmark}{common}", "iteration", list(metrics), lines))
+        grids.append(Grid(f"{benchmark}{common}", "iteration", list(metrics), lines, stacked=True))
     return grids
 
 
@@ -59,13 +64,17 @@ def funnel(rows: Iterations) -> Grid | None:
     rows = [row for row in rows if row["instructions"]["made"]]
     if not rows:
         return None
-    lines = [_counts("made", [row["instructions"]["made"] for row in rows], rows, "total")]
-    lines += _drops(rows, "instructions", "waiting for a response", [row["responses"]["made"] for row in rows])
-    lines.append(_counts("answered", [row["responses"]["made"] for row in rows], rows, "total"))
-    lines += _drops(rows, "responses", "waiting for an assessment", [row["assessed"] for row in rows])
-    lines.append(_counts("assessed", [row["assessed"] for row in rows], rows, "total"))
-    lines += _drops(rows, "selection", "waiting for the selection", [row["kept"] for row in rows])
-    lines.append(_counts("kept", [row["kept"] for row in rows], rows, "total"))
+    made, answered = ([row[stage]["made"] for row in rows] for stage in ("instructions", "responses"))
+    assessed, kept = ([row[stage] for row in rows] for stage in ("assessed", "kept"))
+    lines = [
+        _counts("made", made, rows, "total", "instructions"),
+        *_drops(rows, "instructions", "waiting for a response", answered),
+        _counts("answered", answered, rows, "total", "responses"),
+        *_drops(rows, "responses", "waiting for an assessment", assessed),
+        _counts("assessed", assessed, rows, "total", "assessments"),
+        *_drops(rows, "selection", "waiting for the selection", kept),
+        _counts("kept", kept, rows, "total", "selection"),
+    ]
     return Grid("Records, and their share of all that were made", "step", _columns(rows), lines)
 
 
@@ -88,7 +97,10 @@ def contamination(found: Mapping[int, Mapping[str, Any]]) -> Grid | None:
     for name in names:
         counts = [document.get(name) for document in found.values()]
         size = next(count["texts"] for count in counts if count)
-        cells = [Cell(figure(len(count["hits"])) if count else UNKNOWN) for count in counts]
+        cells = [
+            Cell(figure(len(count["hits"])), link=f"{folder_of(number)}/contamination.json") if count else Cell(UNKNOWN)
+            for number, count in zip(found, counts, strict=True)
+        ]
         lines.append(Row(f"{name} ({figure(size)} questions)", cells))
     columns = [f"iteration {number}" for number in found]
     return Grid("Assessed pairs that hold a question of a benchmark", "benchmark", columns, lines) if lines else None
@@ -113,7 +125,7 @@ def alarms(rows: Iterations) -> list[tuple[int, str, str]]:
 def health(rows: Iterations) -> Grid | None:
     """Every single figure of the health documents; None where there is none yet."""
     flat = {row["iteration"]: dict(_figures(row["health"], TOLD_ELSEWHERE)) for row in rows if row["health"]}
-    return _by_iteration("What each iteration did to the data", flat, HEALTH_NAMES)
+    return _by_iteration("What each iteration did to the data", flat, HEALTH_NAMES, "health.json")
 
 
 def training(rows: Iterations, trained: Mapping[int, Mapping[str, Any]]) -> Grid | None:
@@ -123,7 +135,67 @@ def training(rows: Iterations, trained: Mapping[int, Mapping[str, Any]]) -> Grid
         for row in rows
         if row["train"]["examples"] is not None
     }
-    return _by_iteration("Fine-tuning on the kept pairs", flat, {"loss": "loss, mean over the steps"})
+    return _by_iteration("Fine-tuning on the kept pairs", flat, {"loss": "loss, mean over the steps"}, "train.json")
+
+
+def near_twins(made: Mapping[int, Sequence[Joined]], seeds: Mapping[str, str], twin: float) -> Grid | None:
+    """The kept instructions that are nearest to one from before them, the nearest first; None where novelty was off.
+
+    Args:
+        made: by iteration.
+        seeds: id -> text of the seed tasks, which instructions are held against, too.
+        twin: what is nearer is marked.
+    """
+    texts = {one.instruction.id: one.instruction.instruction for records in made.values() for one in records}
+    kept = [one.instruction for records in made.values() for one in records if one.kept]
+    near = sorted((one for one in kept if one.rouge_max is not None), key=lambda one: -(one.rouge_max or 0.0))
+    lines = []
+    for one in near[:TWINS_SHOWN]:
+        other = {**seeds, **texts}.get(one.rouge_id or "", UNKNOWN)
+        likeness = one.rouge_max or 0.0
+        cells = [Cell(f"{likeness:.3f}", "near-twin" if likeness > twin else ""), Cell(one.instruction), Cell(other)]
+        lines.append(Row(one.id, cells))
+    columns = ["ROUGE-L", "kept instruction", "the one before it that is nearest"]
+    return Grid("The nearest of the kept ones", "record", columns, lines, words=True) if lines else None
+
+
+def cost(rows: Iterations) -> Grid | None:
+    """Time, tokens and energy of each stage, and of all; None where no stage has noted any."""
+    lines = []
+    for row in rows:
+        for stage, one in (row.get("cost") or {}).items():
+            tokens = one.get("tokens") or {}
+            cells = [
+                Cell(duration(one.get("seconds")), f"as in {one['from']}" if one.get("from") else ""),
+                Cell(figure(tokens.get("read"))),
+                Cell(figure(tokens.get("written"))),
+                Cell(_energy(one.get("joules"))),
+            ]
+            link = f"{folder_of(row['iteration'])}/{NOTES}"
+            lines.append(Row(f"{iteration_name(row['iteration'])}, {stage}", [replace(c, link=link) for c in cells]))
+    columns = ["time", "tokens read", "tokens written", "energy"]
+    return Grid("What each stage took", "iteration, stage", columns, [*lines, _all(rows)]) if lines else None
+
+
+def _all(rows: Iterations) -> Row:
+    found = spent(rows)
+    cells = [duration(found["seconds"]), figure(found["read"]), figure(found["written"]), _energy(found["joules"])]
+    return Row("all", [Cell(text) for text in cells], "total")
+
+
+def spent(rows: Iterations) -> dict[str, float | None]:
+    """Sums over all stages of seconds, tokens read and written, and joules; None where no stage knows."""
+    notes = [one for row in rows for one in (row.get("cost") or {}).values()]
+    flat = [{**one, **(one.get("tokens") or {})} for one in notes]
+    sums: dict[str, float | None] = {}
+    for name in ("seconds", "read", "written", "joules"):
+        known = [one[name] for one in flat if one.get(name) is not None]
+        sums[name] = sum(known) if known else None
+    return sums
+
+
+def _energy(joules: float | None) -> str:
+    return UNKNOWN if joules is None else f"{joules / 3600:.3g} Wh"
 
 
 def versions(manifest: Mapping[str, Any]) -> Grid:
@@ -171,7 +243,11 @@ def _score_row(number: int, measured: Sequence[Mapping[str, Any]], best: int | N
         size = f"n = {figure(one['n'])}" if with_size and one.get("n") is not None else ""
         told = one.get("value") is not None
         cells.append(
-            Cell(decimal(one["value"]) if told else UNKNOWN, f"{bounds(one)} {size}".strip() if told else size)
+            Cell(
+                decimal(one["value"]) if told else UNKNOWN,
+                f"{bounds(one)} {size}".strip() if told else size,
+                link=f"{folder_of(number)}/scores.json" if told else "",
+            )
         )
     name = iteration_name(number)
     return Row(f"{name}, best" if number == best else name, cells, "best" if number == best else "")
@@ -184,29 +260,37 @@ def _drops(rows: Iterations, stage: str, waiting: str, passed: Sequence[int]) ->
     rules = sorted(
         {rule for one in dropped for rule in one}, key=lambda rule: (-sum(one.get(rule, 0) for one in dropped), rule)
     )
-    lines = [_counts(f"dropped by {rule}", [one.get(rule, 0) for one in dropped], rows, "drop") for rule in rules]
+    lines = [
+        _counts(f"dropped by {rule}", [one.get(rule, 0) for one in dropped], rows, "drop", stage) for rule in rules
+    ]
     left = [n - sum(one.values()) - after for n, one, after in zip(entered, dropped, passed, strict=True)]
     if any(count > 0 for count in left):
-        lines.append(_counts(waiting, left, rows, "drop"))
+        lines.append(_counts(waiting, left, rows, "drop", stage))
     return lines
 
 
-def _counts(label: str, counts: Sequence[int], rows: Iterations, kind: str) -> Row:
-    shares = [count / row["instructions"]["made"] for count, row in zip(counts, rows, strict=True)]
-    cells = [
-        Cell(figure(count), f"{share:.1%}" if count else "", share) for count, share in zip(counts, shares, strict=True)
-    ]
+def _counts(label: str, counts: Sequence[int], rows: Iterations, kind: str, table: str) -> Row:
+    cells = []
+    for count, row in zip(counts, rows, strict=True):
+        share = count / row["instructions"]["made"]
+        link = f"{folder_of(row['iteration'])}/{table}/" if count else ""
+        cells.append(Cell(figure(count), f"{share:.1%}" if count else "", share, link))
     return Row(label, cells, kind)
 
 
-def _by_iteration(caption: str, flat: Mapping[int, Mapping[str, Any]], names: Mapping[str, str]) -> Grid | None:
+def _by_iteration(
+    caption: str, flat: Mapping[int, Mapping[str, Any]], names: Mapping[str, str], file: str
+) -> Grid | None:
     keys = dict.fromkeys(key for figures in flat.values() for key in figures)
     if not keys:
         return None
     lines = [
         Row(
             names.get(key, key.replace("_", " ")),
-            [Cell(figure(figures.get(key), key)) for figures in flat.values()],
+            [
+                Cell(figure(figures.get(key), key), link=f"{folder_of(number)}/{file}" if key in figures else "")
+                for number, figures in flat.items()
+            ],
         )
         for key in keys
     ]
@@ -230,9 +314,6 @@ def _columns(rows: Iterations) -> list[str]:
 
 def _took(started: Any, ended: Any) -> str:
     try:
-        seconds = int((datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds())
+        return duration((datetime.fromisoformat(ended) - datetime.fromisoformat(started)).total_seconds())
     except (TypeError, ValueError):
         return UNKNOWN
-    hours, rest = divmod(seconds, 3600)
-    minutes, seconds = divmod(rest, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
