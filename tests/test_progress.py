@@ -8,7 +8,7 @@ import time
 import pytest
 from rich.console import Console
 
-from isheep.progress import bar, clock
+from isheep.progress import Progress, bar, clock, told_to
 
 
 def plain() -> tuple[Console, io.StringIO]:
@@ -96,3 +96,43 @@ def test_it_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_clock(seconds: float, shown: str) -> None:
     assert clock(seconds) == shown
+
+
+def test_who_is_told_hears_of_every_beginning_and_end_and_once_a_second_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock, (console, _) = Clock(monkeypatch), plain()
+    heard: list[Progress] = []
+    with told_to(heard.append), bar("Respond 1", 100, done=40, console=console) as advance:
+        for _ in range(20):
+            clock.now += 0.25
+            advance(1)
+    assert heard == [
+        Progress("Respond 1", 40, 100, None),
+        *(Progress("Respond 1", 40 + 4 * second, 100, 4.0) for second in range(1, 6)),
+        Progress("Respond 1", 60, 100, 4.0),
+    ]
+
+
+def test_nobody_is_told_after_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch)
+    outer: list[Progress] = []
+    inner: list[Progress] = []
+    with told_to(outer.append):
+        with pytest.raises(KeyboardInterrupt), told_to(inner.append):
+            raise KeyboardInterrupt
+        with bar("Evaluate 0", None, console=plain()[0]) as advance:
+            advance(3)
+    with bar("Nothing", 0, console=plain()[0]):
+        pass
+    assert inner == []
+    assert outer == [Progress("Evaluate 0", 0, None, None), Progress("Evaluate 0", 3, None, None)]
+
+
+def test_the_end_is_told_when_the_stage_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    Clock(monkeypatch)
+    heard: list[Progress] = []
+    with pytest.raises(KeyboardInterrupt), told_to(heard.append), bar("Train 1", 9, console=plain()[0]) as advance:  # noqa: PT012
+        advance(4)
+        raise KeyboardInterrupt
+    assert heard[-1] == Progress("Train 1", 4, 9, None)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from isheep import drain, watchdog
+from isheep import drain, progress, watchdog
 from isheep.check import check
 from isheep.errors import IsheepError, StageError, first_line
 from isheep.models import Models
@@ -34,6 +34,7 @@ from isheep.stages.training_set import gather
 from isheep.stop import refuse_unmeasured, stop_after, summary
 from isheep.store.run import Run
 from isheep.store.status import status
+from isheep.store.under_way import note_progress
 
 
 def run(
@@ -62,6 +63,7 @@ def run(
         Run.create_or_resume(directory, recipe, accept_changes) as owned,
         drain.on_signals(),
         watchdog.on(recipe.watch.patience, recipe.watch.restarts, say),
+        progress.told_to(lambda reached: note_progress(directory, reached)),
     ):
         owned.note_command(sys.argv)
         watchdog.on_restart(lambda why: _note_failure(owned, "failed", why))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 from rich.text import Text
 
 from isheep import watchdog
@@ -18,14 +20,43 @@ CONSOLE = Console(stderr=True, markup=False, emoji=False)
 """The one console for everything that is no result, so that a log line and a bar do not write into each other."""
 
 LINE_EVERY_S = 15.0
+TOLD_EVERY_S = 1.0
+"""Seconds between two tellings of what one bar has done; of its beginning and its end is always told."""
 
 Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far what is under way is."""
+
+    what: str
+    done: int
+    total: int | None
+    """None where nobody knows."""
+    rate: float | None
+    """Things per second of this command; None while nothing is done."""
+
+
+Tell = Callable[[Progress], None]
+_tell: Tell | None = None
 
 
 def say(message: str) -> None:
     """Prints a message of one line or several, none of which a terminal acts upon or breaks, and no secret in them."""
     lines = "\n".join(printable(line) for line in without_secrets(message).split("\n"))
     CONSOLE.print(lines, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def told_to(tell: Tell) -> Iterator[None]:
+    """Within the block `tell` is told what is under way, too: as each bar begins and ends, and now and then between."""
+    global _tell
+    before, _tell = _tell, tell
+    try:
+        yield
+    finally:
+        _tell = before
 
 
 @contextmanager
@@ -43,13 +74,45 @@ def bar(what: str, total: int | None, done: int = 0, console: Console = CONSOLE)
     """
     what = printable(what)
     shown = _rich_bar if console.is_terminal else _line_bar
-    with watchdog.under_way(what), shown(what, total, done, console) as show:
+    with watchdog.under_way(what), _told(what, total, done) as note, shown(what, total, done, console) as show:
 
         def advance(number: int) -> None:
             watchdog.beat()
             show(number)
+            note(number)
 
         yield advance
+
+
+@contextmanager
+def _told(what: str, total: int | None, done: int) -> Iterator[Advance]:
+    """Tells `_tell`, where there is one, what the bar shows."""
+    told = _Told(what, total, done)
+    try:
+        yield told.advance
+    finally:
+        told.tell()
+
+
+class _Told:
+    """What a bar has done, for who is told of it."""
+
+    def __init__(self, what: str, total: int | None, done: int) -> None:
+        self._what, self._total = what, total
+        self._before = self._done = done
+        self._start = time.monotonic()
+        self.tell()
+
+    def advance(self, number: int) -> None:
+        self._done += number
+        if time.monotonic() - self._last >= TOLD_EVERY_S:
+            self.tell()
+
+    def tell(self) -> None:
+        self._last = time.monotonic()
+        if _tell is not None:
+            rate = _per_second(self._done - self._before, self._last - self._start)
+            _tell(Progress(self._what, self._done, self._total, rate))
 
 
 @contextmanager
@@ -71,9 +134,9 @@ def _rich_bar(what: str, total: int | None, done: int, console: Console) -> Iter
         TimeRemainingColumn(compact=True),
     )
     # stdout stays as it is: it may be a pipe that takes JSON.
-    with Progress(*columns, console=console, redirect_stdout=False) as progress:
-        task = progress.add_task(what, total=total, completed=done)
-        yield lambda number: progress.advance(task, number)
+    with Bars(*columns, console=console, redirect_stdout=False) as bars:
+        task = bars.add_task(what, total=total, completed=done)
+        yield lambda number: bars.advance(task, number)
 
 
 class _Count(ProgressColumn):
@@ -110,14 +173,23 @@ class _Lines:
 
     def _print(self, now: float, *, ended: bool) -> None:
         made, seconds = self._done - self._before, now - self._start
-        rate = made / seconds if made and seconds > 0 else None
-        parts = [f"{self._what}: {_count(self._done, self._total)}", _rate(rate)]
-        if ended:
-            parts.append(f"{clock(seconds)} in all")
-        elif rate and self._total is not None:
-            parts.append(f"{clock(max(0.0, (self._total - self._done) / rate))} left")
-        line = ", ".join(part for part in parts if part)
+        rate = _per_second(made, seconds)
+        reached = Progress(self._what, self._done, self._total, rate)
+        line = sentence(reached, f"{clock(seconds)} in all" if ended else left(reached))
         self._console.print(Text(line), soft_wrap=True)
+
+
+def sentence(reached: Progress, then: str = "") -> str:
+    """`Synthesize 1: 75/1000, 5/s, ` and then."""
+    parts = (f"{reached.what}: {_count(reached.done, reached.total)}", _rate(reached.rate), then)
+    return ", ".join(part for part in parts if part)
+
+
+def left(reached: Progress) -> str:
+    """`3:05 left`; empty where that cannot be told."""
+    if not reached.rate or reached.total is None:
+        return ""
+    return f"{clock(max(0.0, (reached.total - reached.done) / reached.rate))} left"
 
 
 def clock(seconds: float) -> str:
@@ -129,6 +201,10 @@ def clock(seconds: float) -> str:
 
 def _count(done: int, total: int | None) -> str:
     return str(done) if total is None else f"{done}/{total}"
+
+
+def _per_second(made: int, seconds: float) -> float | None:
+    return made / seconds if made and seconds > 0 else None
 
 
 def _rate(rate: float | None) -> str:

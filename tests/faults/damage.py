@@ -20,6 +20,7 @@ DOCUMENTS = (
     "manifest.json",
     "recipe.yaml",
     "done.json",
+    "progress.json",
     "iteration-00/scores.json",
     "iteration-00/done.json",
     "iteration-01/instructions/done.json",
