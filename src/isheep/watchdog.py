@@ -20,6 +20,8 @@ from isheep.errors import StageError
 
 RESTARTS = "ISHEEP_RESTARTS"
 """Environment variable: how often this command was started again."""
+STARTED_AGAIN = "started again"
+"""Stands in what is told of a restart, and in nothing else that is."""
 TICKS = 20
 """Looks at the work within its patience, a second apart at most."""
 
@@ -59,7 +61,7 @@ class _Watch:
         """Takes the place of this process; its children end, and so does whatever they hold."""
         before = int(os.environ.get(RESTARTS, "0"))
         again = before < self._restarts
-        then = f"started again, {before + 1} of {self._restarts}" if again else f"given up after {before} restarts"
+        then = f"{STARTED_AGAIN}, {before + 1} of {self._restarts}" if again else f"given up after {before} restarts"
         message = f"{self.works[-1]} has made no progress for {self._patience:g} s (watch.patience); {then}"
         faulthandler.dump_traceback(sys.__stderr__ or 2)
         try:

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from isheep.progress import Progress
 from isheep.recipe import Recipe, parse_recipe
 from isheep.records import Assessment, Instruction, Response, Selection
 from isheep.store.run import Run
 from isheep.store.status import best_iteration, status, stopped, watched, watched_metric
+from isheep.store.under_way import note_progress
 
 
 @pytest.fixture
@@ -65,9 +67,14 @@ EMPTY_TRAIN = {"examples": None, "steps": None, "loss": None}
 def test_status_is_the_contracted_document(tmp_path: Path, recipe: Recipe) -> None:
     with Run.create_or_resume(tmp_path / "run", recipe) as run:
         fill(run)
-        assert status(run)["state"] == "running"
+        note_progress(run.directory, Progress("Respond 2", 0, 1, None))
+        now = status(run)
+    assert now["state"] == "running"
+    assert now["progress"].pop("at")
+    assert now["progress"] == {"what": "Respond 2", "done": 0, "total": 1, "rate": None}
     document = status(Run.read(tmp_path / "run"))
-    assert list(document) == ["recipe", "state", "best_iteration", "stopped", "iterations"]
+    assert list(document) == ["recipe", "state", "best_iteration", "stopped", "progress", "iterations"]
+    assert document["progress"] is None, "nobody is at it"
     assert document["stopped"] is None
     assert document["recipe"] == recipe.model_dump(mode="json")
     assert document["state"] == "interrupted"

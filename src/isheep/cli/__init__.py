@@ -112,8 +112,17 @@ def compare(
 
 
 @app.command()
-def status(directory: RunDirectory, as_json: AsJson = False) -> None:
+def status(
+    directory: RunDirectory,
+    as_json: AsJson = False,
+    live: Annotated[bool, typer.Option("--watch", help="Go on showing it until the run stands.")] = False,
+) -> None:
     """Show where a run stands: counts, drop reasons, keep share, health and scores, per iteration."""
+    if live and as_json:
+        raise UserError("--watch --json", "a document is of one moment.", "Give one of them.")
+    if live:
+        _watch(directory)
+        return
     from isheep.cli.tables import status_table
     from isheep.store.status import status as read_status
 
@@ -270,6 +279,16 @@ def main() -> NoReturn:
         error.show()  # type: ignore[attr-defined]
         sys.exit(2)
     sys.exit(0)
+
+
+def _watch(directory: Path) -> None:
+    from isheep.cli.watch import watch
+
+    try:
+        watch(directory, OUT)
+    except KeyboardInterrupt:
+        # Who looks on stops looking; the run has not been asked to stop, so nothing is said of going on.
+        sys.exit(130)
 
 
 def _recipe(words: list[str] | None) -> Recipe:

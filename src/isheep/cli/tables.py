@@ -12,9 +12,11 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from isheep.intervals import UNKNOWN, score
+from isheep.progress import left, sentence
 from isheep.records import Assessment
 from isheep.store.joined import Joined
 from isheep.store.status import stopped, watched
+from isheep.store.under_way import reached
 from isheep.terminal import printable
 
 REASONS_SHOWN = 4
@@ -31,13 +33,31 @@ METRICS_PER_TABLE = 2
 """Two stand beside each other in any terminal, and four metrics such as IFEval's make two even tables."""
 
 
-def status_table(status: Mapping[str, Any]) -> RenderableType:
+def status_table(status: Mapping[str, Any], last: int | None = None) -> RenderableType:
     """Two tables with one row per iteration: what was made of what, and the scores with their 95% intervals.
 
-    `status` is the document of `isheep.store.status.status`.
+    Args:
+        status: the document of `isheep.store.status.status`.
+        last: how many iterations, counted from the last, have a row in the table of the work; None: all.
     """
     rows: Sequence[Mapping[str, Any]] = status["iterations"]
-    return Group(_headline(status), _work(rows), _alarms(rows), *_scores(rows, status["best_iteration"]))
+    work = _work(rows[-last:] if last else rows)
+    return Group(_headline(status), work, _alarms(rows), *_scores(rows, status["best_iteration"]))
+
+
+def under_way(found: Mapping[str, Any]) -> str:
+    """`Synthesize 1: 75/1000, 5/s, 3:05 left`, of the status document's `progress`."""
+    now = reached(found)
+    return printable(sentence(now, left(now))).replace("\n", " ")
+
+
+def alarms(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each alarm of the iterations."""
+    return [
+        f"! iteration {row['iteration']}, {name}: {alarm}"
+        for row in rows
+        for name, alarm in row["health"].get("alarms", {}).items()
+    ]
 
 
 def scores_table(found: Mapping[str, Mapping[str, Mapping[str, Mapping[str, Any]]]]) -> RenderableType:
@@ -87,8 +107,11 @@ def _headline(status: Mapping[str, Any]) -> Text:
         benchmark, metric = by
         value = next(row["scores"][benchmark][metric] for row in status["iterations"] if row["iteration"] == best)
         line.append(f", best iteration {best}: {printable(benchmark)} {printable(metric)} {score(value)}", style="")
-    sentence = stopped(status)
-    return line if sentence is None else line.append(f"\n{printable(sentence)}", style="")
+    found = status.get("progress")
+    for more in (stopped(status), under_way(found) if found else None):
+        if more is not None:
+            line.append(f"\n{printable(more)}", style="")
+    return line
 
 
 def _work(rows: Sequence[Mapping[str, Any]]) -> Grid:
@@ -171,11 +194,7 @@ def _health(health: Mapping[str, Any]) -> list[str]:
 
 
 def _alarms(rows: Sequence[Mapping[str, Any]]) -> Text:
-    lines = [
-        f"! iteration {row['iteration']}, {name}: {alarm}"
-        for row in rows
-        for name, alarm in row["health"].get("alarms", {}).items()
-    ]
+    lines = alarms(rows)
     return Text("\n".join(printable(line) for line in lines) + "\n" if lines else "", style="yellow")
 
 

@@ -8,12 +8,14 @@ from typing import Any
 from isheep.recipe.settings import Question
 from isheep.store.run import Iteration, Run
 from isheep.store.table import DONE, tally
+from isheep.store.under_way import progress_of
 
 
 def status(run: Run) -> dict[str, Any]:
     """Recipe, state, best iteration, and for every iteration that has begun (0 always) what each stage did.
 
     `stopped` is where and why the loop ended before its last iteration, None while it goes on or when it ran them all.
+    `progress` is what the run's process is at, None where none is.
     Counts of a stage that has not begun are 0, its unknown figures None. Of a stage that has ended:
     instructions made = dropped + responses made; responses made = dropped + assessed; assessed = dropped by the
     selection + kept.
@@ -26,6 +28,7 @@ def status(run: Run) -> dict[str, Any]:
         "state": state,
         "best_iteration": best_iteration(iterations, run.recipe.evaluate.benchmarks, run.recipe.stop.metric),
         "stopped": (run.read_json(DONE) or {}).get("stopped") if state == "finished" else None,
+        "progress": progress_of(run),
         "iterations": iterations,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -41,7 +42,7 @@ def progress_of(run: Run) -> dict[str, Any] | None:
     return found if _holds(found) else None
 
 
-def reached(document: dict[str, Any]) -> Progress:
+def reached(document: Mapping[str, Any]) -> Progress:
     """What a document of `progress_of` says, without its time."""
     return Progress(document["what"], document["done"], document["total"], document["rate"])
 
