@@ -10,6 +10,7 @@ from typing import Self
 
 from isheep.encoder import Encoder
 from isheep.engines import Engine, open_engine
+from isheep.engines.metered import Metered
 from isheep.hub import model_folder
 from isheep.prompts import bare, whole
 from isheep.recipe import Recipe
@@ -58,7 +59,7 @@ class Models:
         if self._engine is None:
             path = str(folder) if folder else self._recipe.model.path
             model = self._recipe.model.model_copy(update={"path": path})
-            self._engine = open_engine(self._recipe.model_copy(update={"model": model}), self.encoder)
+            self._engine = Metered(open_engine(self._recipe.model_copy(update={"model": model}), self.encoder))
             self._folder, self._adapter = folder, None
         if adapter != self._adapter:
             self._engine.use(adapter)

@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
-from isheep.errors import StageError, UserError
+from isheep import meter
+from isheep.energy import Energy
+from isheep.errors import Interrupted, StageError, UserError
 from isheep.recipe import Recipe, overridden, parse_recipe
 from isheep.records import Instruction, Response, Selection
 from isheep.stages.once import LOCKS, SWEEP, Once
@@ -78,11 +80,95 @@ def test_a_run_alone_notes_what_a_stage_was_made_from_and_what_it_made(tmp_path:
     with filled(tmp_path / "run", recipe) as run:
         assert len(gathered(run).read_text().splitlines()) == 1
         found = note(run)
-    assert list(found) == ["key", "from", "inputs", "outputs"]
+    assert list(found) == ["key", "from", "inputs", "seconds", "tokens", "joules", "outputs"]
     assert found["from"] is None
     assert found["inputs"]["iteration-01/selection"] is not None
     assert list(found["outputs"]) == [FILE]
     assert not (tmp_path / LOCKS).exists()
+
+
+def worked(run: Run, seconds: float, error: BaseException | None = None) -> None:
+    """The stage, which takes so long and reads and writes some tokens."""
+
+    def gather(iteration: Iteration, earlier: list[Iteration]) -> None:
+        clock.now += seconds
+        meter.read(100)
+        meter.wrote(7)
+        if error is not None:
+            raise error
+        iteration.write_training_set([{"messages": []}])
+
+    Once(run).do(gather, run.iteration(1), [])
+
+
+class clock:  # noqa: N801  # stands in for the module
+    """Stands in for the machine's clock."""
+
+    now = 100.0
+
+    @classmethod
+    def monotonic(cls) -> float:
+        return cls.now
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The meter's clock, and a machine without counters of energy."""
+    monkeypatch.setattr(meter, "time", clock)
+    monkeypatch.setattr(meter, "Energy", lambda: Energy(Path("/nowhere")))
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+
+
+@pytest.mark.usefixtures("timed")
+def test_what_a_stage_costs_sums_up_over_the_commands_that_worked_on_it(tmp_path: Path, recipe: Recipe) -> None:
+    with filled(tmp_path / "run", recipe) as run:
+        with pytest.raises(Interrupted):
+            worked(run, 2.5, Interrupted("stopped"))
+        assert (note(run)["seconds"], note(run)["tokens"]) == (2.5, {"read": 100, "written": 7})
+        assert "outputs" not in note(run)
+    with Run.create_or_resume(tmp_path / "run", recipe) as run:
+        with pytest.raises(ZeroDivisionError):
+            worked(run, 1.0, ZeroDivisionError())
+        worked(run, 0.5)
+        ended = note(run)
+        assert (ended["seconds"], ended["tokens"]) == (4.0, {"read": 300, "written": 21})
+        assert ended["joules"] is None
+        worked(run, 9.0)
+        assert note(run) == ended, "what has ended costs no more"
+
+
+@pytest.mark.usefixtures("timed")
+def test_what_was_begun_before_there_were_costs_stays_unknown(tmp_path: Path, recipe: Recipe) -> None:
+    with filled(tmp_path / "run", recipe) as run:
+        worked(run, 1.0)
+        notes = run.iteration(1).path / NOTES
+        old = {key: note(run)[key] for key in ("key", "from", "inputs")}
+        notes.write_text(json.dumps({"gather": old}))
+        worked(run, 1.0)
+        assert note(run)["seconds"] is None
+        assert note(run)["tokens"] == {"read": None, "written": None}
+        assert note(run)["key"] == old["key"], "no key depends on it"
+
+
+@pytest.mark.usefixtures("timed")
+def test_a_failure_is_told_also_where_its_cost_cannot_be_noted(tmp_path: Path, recipe: Recipe) -> None:
+    with filled(tmp_path / "run", recipe) as run:
+
+        def gather(iteration: Iteration, earlier: list[Iteration]) -> None:
+            (iteration.path / f"{NOTES}.tmp").mkdir()
+            raise StageError("the disk is full")
+
+        with pytest.raises(StageError, match="the disk is full"):
+            Once(run).do(gather, run.iteration(1), [])
+        assert note(run)["seconds"] == 0, "as it began"
+
+
+def test_what_another_run_made_costs_nothing(sweep: Path, recipe: Recipe) -> None:
+    with filled(sweep / "a", recipe) as first, filled(sweep / "b", recipe) as second:
+        gathered(first)
+        gathered(second)
+        assert note(first)["seconds"] > 0
+        assert list(note(second)) == ["key", "from", "inputs", "outputs"]
 
 
 def test_a_stage_whose_table_has_gone_is_not_begun(tmp_path: Path, recipe: Recipe) -> None:

@@ -91,6 +91,7 @@ def test_status_is_the_contracted_document(tmp_path: Path, recipe: Recipe) -> No
         "health": {"keep_share": 1 / 3, "histogram": [1, 2]},
         "train": {"examples": 1, "steps": 2, "loss": 0.5},
         "scores": {"b": {"y": measured(0.6), "z": measured(0.1)}},
+        "cost": {},
     }
     assert zero == {
         "iteration": 0,
@@ -103,6 +104,7 @@ def test_status_is_the_contracted_document(tmp_path: Path, recipe: Recipe) -> No
         "health": {},
         "train": EMPTY_TRAIN,
         "scores": {"a": {"x": measured(0.9)}, "b": {"y": measured(0.4), "z": measured(0.9)}},
+        "cost": {},
     }
     assert (two["instructions"], two["responses"]) == ({"made": 1, "dropped": {}}, {"made": 0, "dropped": {}})
     assert (two["train"], two["scores"]) == (EMPTY_TRAIN, {})

@@ -21,6 +21,7 @@ from transformers import (
 from trl import SFTConfig
 
 from isheep.encoder import IGNORED
+from isheep.meter import Meter
 from isheep.training.steps import SparseDropout, Trainer, collator, quicken_dropout
 from tests.conftest import BuildTokenizer
 
@@ -154,3 +155,10 @@ def test_every_dropout_that_drops_is_quickened() -> None:
     after = [module.share for module in model.modules() if isinstance(module, SparseDropout)]
     assert after == [0.2] * len(before) == [0.2] * 4
     assert not [one for one in model.modules() if isinstance(one, torch.nn.Dropout) and one.p > 0]
+
+
+def test_what_is_collated_counts_as_read_and_padding_does_not() -> None:
+    with Meter() as meter:
+        collator(3)(ROWS)
+        spent = meter.spent()
+    assert (spent.read, spent.written) == (sum(len(row["input_ids"]) for row in ROWS), 0)

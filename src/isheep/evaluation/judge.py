@@ -19,6 +19,7 @@ from isheep.checkpoint import read_checkpoint
 from isheep.encoder import Encoder, Message
 from isheep.engines import Request, answers, open_engine
 from isheep.engines.http import Call, Client, Refused
+from isheep.engines.metered import Metered
 from isheep.errors import StageError, UserError
 from isheep.evaluation.judge_cache import JudgeCache, content_key
 from isheep.hub import model_folder
@@ -288,7 +289,7 @@ class LocalJudge(Judge):
             )
             for number, question in enumerate(questions)
         )
-        with open_engine(self._recipe, encoder) as engine:
+        with Metered(open_engine(self._recipe, encoder)) as engine:
             for completion in engine.generate(requests):
                 yield int(completion.id), Answer(encoder.decode(completion.tokens))
 

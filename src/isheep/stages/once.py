@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec
 
 from isheep import drain
 from isheep.errors import StageError, UserError
+from isheep.meter import NOTHING, Cost, Meter
 from isheep.progress import say
 from isheep.records import TABLES
 from isheep.store.files import read_json, set_aside
@@ -79,11 +80,34 @@ class Once:
                 maker = _maker(name, iteration.number, origin)
                 iteration.adopt(origin / folder_of(iteration.number), STAGES[name].makes)
                 say(f"{name.capitalize()} {iteration.number}: as in {maker}")
-            note = {"key": key, "from": maker}
-            self._note(iteration, name, {**note, "inputs": found})
-            stage(iteration, *args, **kwargs)
+            begun = {"key": key, "from": maker, "inputs": found}
+            with self._costs(iteration, name, begun, NOTHING if maker else _spent(note)) as cost:
+                stage(iteration, *args, **kwargs)
             made = outputs(name, iteration.number, self._run.directory)
-            self._note(iteration, name, {**note, "inputs": found, "outputs": made})
+            self._note(iteration, name, {**begun, **cost(), "outputs": made})
+
+    @contextmanager
+    def _costs(
+        self, iteration: Iteration, name: str, begun: Mapping[str, Any], before: Cost
+    ) -> Iterator[Callable[[], dict[str, Any]]]:
+        """Notes that the stage has begun and, where it does not end, what it cost so far.
+
+        Yields:
+            What the note says of the cost, that of earlier commands included; nothing of a stage that is linked.
+        """
+
+        def noted() -> dict[str, Any]:
+            return {} if begun["from"] else (before + meter.spent()).noted()
+
+        with Meter() as meter:
+            self._note(iteration, name, {**begun, **({} if begun["from"] else before.noted())})
+            try:
+                yield noted
+            except BaseException:
+                # What it failed of may be the disk, and is what has to be told.
+                with suppress(StageError, OSError):
+                    self._note(iteration, name, {**begun, **noted()})
+                raise
 
     def _refuse_gone(self, found: Mapping[str, Any]) -> None:
         """A stage that began without what it reads would be refused for ever after, once that is made anew."""
@@ -137,6 +161,11 @@ def _runs_of(sweep: Path) -> list[Path]:
 def _notes(folder: Path) -> dict[str, Any]:
     found = read_json(folder / NOTES, writable=False)
     return found if isinstance(found, dict) else {}
+
+
+def _spent(note: Mapping[str, Any] | None) -> Cost:
+    """What earlier commands spent on a stage; of one that another run had made they spent nothing."""
+    return NOTHING if note is None or note.get("from") else Cost.of(note)
 
 
 def _has_ended(name: str, number: int, directory: Path, note: Mapping[str, Any] | None) -> bool:

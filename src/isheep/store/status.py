@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from isheep.recipe.settings import Question
+from isheep.store.costs import costs_of
 from isheep.store.run import Iteration, Run
 from isheep.store.table import DONE, tally
 from isheep.store.under_way import progress_of
@@ -102,6 +103,7 @@ def _iteration(iteration: Iteration, questions: Sequence[Question]) -> dict[str,
         "health": iteration.read_json("health.json") or {},
         "train": {key: train.get(key) for key in ("examples", "steps", "loss")},
         "scores": iteration.read_json("scores.json") or {},
+        "cost": costs_of(iteration),
     }
 
 

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch.nn import functional
 from trl import SFTTrainer
 
-from isheep import watchdog
+from isheep import meter, watchdog
 from isheep.encoder import IGNORED
 from isheep.errors import StageError, first_line
 
@@ -145,6 +145,7 @@ def collator(pad_id: int) -> Callable[[Sequence[dict[str, list[int]]]], dict[str
             return torch.tensor([row[name] + [value] * (width - len(row[name])) for row in rows])
 
         lengths = torch.tensor([[len(row["input_ids"])] for row in rows])
+        meter.read(int(lengths.sum()))
         return {
             "input_ids": padded("input_ids", pad_id),
             "labels": padded("labels", IGNORED),
