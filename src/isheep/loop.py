@@ -83,6 +83,10 @@ def run(
             raise
         owned.note_end("finished")
     ended = Run.read(directory)
+    if recipe.train.track:
+        from isheep.training.trackers import tell_end
+
+        tell_end(recipe.train.track, directory, ended.iterations()[-1].number)
     after_iteration(ended)
     return ended
 

@@ -19,7 +19,7 @@ SOURCE = Path(isheep.__file__).parent
 WHOLE = "Give a whole number of at least 1"
 TRAIN = (
     "Settings of `train` are lora, method, learning_rate, schedule, warmup_steps, epochs, steps, batch_size, "
-    "micro_batch_size, gradient_checkpointing, cutoff, held_out, evaluate_every."
+    "micro_batch_size, gradient_checkpointing, cutoff, held_out, evaluate_every, track."
 )
 
 
@@ -55,7 +55,7 @@ def refusal(name: Path | str, *overrides: str) -> tuple[str, str, str]:
             "Did you mean `synthesize.temperature`, `respond.temperature` or `assess.temperature`?",
         ),
         ("train.xyz=3", TRAIN),
-        ("train.lora.xyz=3", "Settings of `train.lora` are rank, alpha, dropout."),
+        ("train.lora.wwwwww=3", "Settings of `train.lora` are rank, alpha, dropout."),
     ],
 )
 def test_an_unknown_key_is_named_with_the_nearest(file: Path, override: str, mend: str) -> None:

@@ -37,8 +37,9 @@ GROUND = (
     "isheep.recipe",
     "isheep.drain",
     "isheep.progress",
+    "isheep.training.trackers",
 )
-"""Not walked into: they store what they are given, and decide nothing of what a stage makes."""
+"""Not walked into: they store or tell what they are given, and decide nothing of what a stage makes."""
 
 ROOTS = {
     "synthesize": ("isheep.stages.synthesize:synthesize",),
@@ -298,6 +299,7 @@ def key(name: str, recipe: Recipe, directory: Path, number: int = 1, **hashes: A
         ("health.twin=0.5", {"examine"}),
         ("evaluate.limit=3", {"evaluate"}),
         ("train.lora.rank=3", {"train"}),
+        ("train.track=[wandb]", set()),
         ("respond.top_p=0.5", {"respond"}),
         ("assess.read=generate", {"assess"}),
         ("seed=5", set(STAGES) - {"decontaminate", "examine", "gather"}),

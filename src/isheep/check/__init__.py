@@ -16,6 +16,7 @@ from isheep.check.select import rules_in_force
 from isheep.check.server import ask_server
 from isheep.check.settings import settings_found
 from isheep.check.stop import refuse_first_metric, stop_rule
+from isheep.check.trackers import trackers_found
 from isheep.encoder import Encoder
 from isheep.errors import UserError
 from isheep.filters.rules import Rules
@@ -47,6 +48,7 @@ def check(recipe: Recipe, directory: Path | None = None, accept_changes: bool = 
 def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool) -> Iterator[Finding]:
     """From cheap to dear: the tokenizer comes late since its library takes seconds to start, a server last."""
     yield from settings_found(recipe)
+    yield from trackers_found(recipe)
     refuse_contradictions(recipe)
     yield from _prompts(recipe)
     Rules.of(recipe)

@@ -38,6 +38,9 @@ Reader = Literal["generate", "distribution"]
 Filter = Literal["threshold", "perplexity", "density", "random", "top", "cap"]
 
 
+Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
+
+
 class Settings(BaseModel):
     """What every group of settings has in common: frozen, no key that nobody reads, no value made into another type."""
 
@@ -206,6 +209,8 @@ class TrainSettings(Settings):
     """Share of the pairs kept aside for the evaluation loss, by which the best checkpoint is chosen."""
     evaluate_every: Count = 100
     """Optimizer steps between evaluations and checkpoints."""
+    track: list[Tracker] = []
+    """Who is told how the training goes; see docs/trackers.md."""
 
 
 class HealthSettings(Settings):

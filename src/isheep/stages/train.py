@@ -45,10 +45,12 @@ def train(iteration: Iteration, earlier: Sequence[Iteration], recipe: Recipe, en
     order = training_order([len(example.ids) for example in training], steps, settings.batch_size, seed)
 
     from isheep.training import weights
+    from isheep.training.trackers import Tracked
     from isheep.training.trainer import Training
 
     start = last.weights_path if last else None
-    outcome = Training(recipe, encoder, checkpoints, seed, f"Train {iteration.number}", start).run(
+    tracked = Tracked(settings.track, iteration.path.parent, iteration.number)
+    outcome = Training(recipe, encoder, checkpoints, seed, f"Train {iteration.number}", start, tracked).run(
         [training[index] for index in order], held_out
     )
     iteration.write_json(

@@ -41,6 +41,7 @@ HOW = (
     "engine.",
     "train.micro_batch_size",
     "train.gradient_checkpointing",
+    "train.track",
     "evaluate.evalplus",
     "evaluate.alpaca_eval",
     "evaluate.judge.connections",
@@ -166,7 +167,7 @@ STAGES: dict[str, Stage] = {
     ),
     "train": Stage(
         settings=("model", "train", "engine.device", "engine.threads", "setting", "seed"),
-        counts={"setting": lambda recipe: None},
+        counts=dict.fromkeys(("setting", "train.track"), lambda recipe: None),
         reads=(
             Reads("own", ("training-set.jsonl",)),
             Reads("last", WEIGHTS, when=lambda recipe: recipe.setting == "one_last"),

@@ -26,6 +26,7 @@ from isheep.recipe import Recipe
 from isheep.store.files import read_json, sync, write_json
 from isheep.training.examples import Example
 from isheep.training.steps import Trainer, collator, is_out_of_memory, quicken_dropout
+from isheep.training.trackers import Tracked, tracking
 from isheep.training.weights import trained_model
 
 logger = logging.getLogger(__name__)
@@ -63,11 +64,19 @@ class Training:
     """A training whose whole state lies in the folder `checkpoints`."""
 
     def __init__(
-        self, recipe: Recipe, encoder: Encoder, checkpoints: Path, seed: int, title: str, start: Path | None = None
+        self,
+        recipe: Recipe,
+        encoder: Encoder,
+        checkpoints: Path,
+        seed: int,
+        title: str,
+        start: Path | None = None,
+        tracked: Tracked | None = None,
     ) -> None:
-        """`start` is a folder of weights to train on from; None begins with the base."""
+        """`start` is a folder of weights to train on from; None begins with the base. `tracked`: who is told of it."""
         self._recipe, self._encoder, self._checkpoints = recipe, encoder, checkpoints
         self._seed, self._title, self._start = seed, title, start
+        self._tracked = tracked or Tracked()
 
     def run(self, examples: Sequence[Example], held_out: Sequence[Example]) -> Outcome:
         """Trains on the examples in their order, `train.batch_size` an optimizer step.
@@ -113,9 +122,11 @@ class Training:
         steps = len(examples) // self._recipe.train.batch_size
         last = _last_whole(self._checkpoints)
         trainer = self._trainer(examples, held_out, steps, micro)
-        with bar(self._title, steps, done=_step(last) if last else 0) as advance:
+        done = _step(last) if last else 0
+        with tracking(self._tracked, done) as told, bar(self._title, steps, done) as advance:
             watch = _Watch(self._checkpoints, advance)
             trainer.add_callback(watch)
+            trainer.add_callback(told)
             try:
                 trainer.train(resume_from_checkpoint=str(last) if last else None)
             except UnpicklingError:
