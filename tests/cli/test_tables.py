@@ -184,3 +184,19 @@ def test_a_lone_surrogate_in_a_rule_name_does_not_stop_the_table() -> None:
     assert r"1 odd\ud800\x1b[2J" in text
     assert "\x1b" not in text
     assert "\u202e" not in text
+
+
+def test_the_last_iterations_alone_and_no_scores() -> None:
+    document = status(BASE, FULL, row(2, health={"alarms": {"unparsed": "many"}}), best=1)
+    lines = shown(status_table(document, last=1))
+    assert [line.split()[0] for line in lines if line.lstrip()[:1] in "012" and line.strip()] == ["2", "0", "1", "2"]
+    assert [line for line in lines if line.startswith("!")] == ["! iteration 2, unparsed: many"]
+    assert not any("strict" in line for line in shown(status_table(document, last=1, scores=False))[1:])
+
+
+def test_what_is_under_way_stands_below_the_state() -> None:
+    now = {"what": "Train [1]", "done": 75, "total": 1000, "rate": 5.0, "at": ""}
+    lines = shown(status_table(status(row(0), state="running", progress=now)))
+    assert lines[:2] == ["running", "Train [1]: 75/1000, 5/s, 3:05 left"]
+    unknown = {**now, "total": None, "rate": None}
+    assert shown(status_table(status(row(0), state="running", progress=unknown)))[1] == "Train [1]: 75"

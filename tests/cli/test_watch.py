@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 import pty
@@ -17,9 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from isheep.cli.watch import _fitting
 from isheep.store.lock import Lock
 from isheep.store.run import LOCK, MANIFEST, Run
+from isheep.store.status import status
 from isheep.store.under_way import PROGRESS
 from tests.cli.conftest import ISHEEP, Finished, isheep, quiet
 
@@ -138,8 +142,7 @@ def test_a_pipe_gets_lines_without_any_escape(begun: tuple[Path, subprocess.Pope
     assert "\x1b" not in ended.stdout
     found = [line.partition(":")[0] for line in lines if re.match(r"(Evaluate|Synthesize|Respond|Assess|Train) ", line)]
     assert len(set(found)) >= 2, ended.stdout
-    status = isheep("status", directory).stdout
-    assert ended.stdout.endswith(status)
+    assert ended.stdout.endswith(_status(directory))
 
 
 def test_a_run_that_stands_is_shown_once(finished: Finished) -> None:
@@ -165,6 +168,19 @@ def test_a_run_that_its_watchdog_starts_again_is_waited_for(finished: Finished, 
     (tmp_path / "run" / MANIFEST).write_text(json.dumps({**manifest, "commands": [{**command, "message": "gone"}]}))
     lock.release()
     assert terminal.end() == 0
+    assert terminal.text.rstrip().endswith("gone"), "why it failed"
+
+
+@pytest.mark.parametrize("height", [5, 12, 24, 40, 100])
+def test_a_view_is_never_higher_than_the_terminal(finished: Finished, height: int) -> None:
+    now = {"what": "Train 2", "done": 3, "total": 8, "rate": 1.5, "at": ""}
+    document = {**status(Run.read(finished(0))), "progress": now}
+    console = Console(file=io.StringIO(), width=COLUMNS, height=height)
+    lines = console.render_lines(_fitting(document, console))
+    assert 4 <= len(lines) < height
+    text = ["".join(segment.text for segment in line).strip() for line in lines]
+    assert text[0] == "Train 2: 3/8, 1.5/s, 0:03 left"
+    assert ("prompt level strict" in " ".join(text)) == (height >= 40)
 
 
 def test_what_progress_says_does_nothing_to_a_terminal(finished: Finished, tmp_path: Path) -> None:

@@ -33,16 +33,19 @@ METRICS_PER_TABLE = 2
 """Two stand beside each other in any terminal, and four metrics such as IFEval's make two even tables."""
 
 
-def status_table(status: Mapping[str, Any], last: int | None = None) -> RenderableType:
+def status_table(status: Mapping[str, Any], last: int | None = None, scores: bool = True) -> RenderableType:
     """Two tables with one row per iteration: what was made of what, and the scores with their 95% intervals.
 
     Args:
         status: the document of `isheep.store.status.status`.
-        last: how many iterations, counted from the last, have a row in the table of the work; None: all.
+        last: of how many iterations, counted from the last, the work and the alarms are there; None: of all.
+        scores: whether their tables are there; the best one stands in the first line.
     """
     rows: Sequence[Mapping[str, Any]] = status["iterations"]
-    work = _work(rows[-last:] if last else rows)
-    return Group(_headline(status), work, _alarms(rows), *_scores(rows, status["best_iteration"]))
+    shown = rows[-last:] if last else rows
+    return Group(
+        _headline(status), _work(shown), _alarms(shown), *(_scores(rows, status["best_iteration"]) if scores else ())
+    )
 
 
 def under_way(found: Mapping[str, Any]) -> str:

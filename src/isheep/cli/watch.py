@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +37,16 @@ def watch(directory: Path, console: Console) -> None:
     """Shows where the run stands until no process is at it any more: at once where none is.
 
     A terminal gets one view that changes; what is none (or cannot move its cursor) gets a line for every change, and
-    the status at the end.
+    the status at the end. Of a run that failed it is said why.
 
     Raises:
         UserError: there is no run, or not any more.
     """
     show = _live if console.is_terminal and not console.is_dumb_terminal else _lines
-    console.print(status_table(show(directory, console)))
+    document = show(directory, console)
+    console.print(status_table(document))
+    if document["state"] == "failed":
+        console.print(printable(_last_message(Run.read(directory))), soft_wrap=True)
 
 
 def _live(directory: Path, console: Console) -> Document:
@@ -84,7 +88,7 @@ def _looks(directory: Path) -> Iterator[Document]:
         yield document
         if document["state"] == "running":
             left = None
-        elif not _starts_again(run):
+        elif watchdog.STARTED_AGAIN not in _last_message(run):
             return
         elif left is None:
             left = began
@@ -93,15 +97,15 @@ def _looks(directory: Path) -> Iterator[Document]:
         time.sleep(max(EVERY_S, (time.monotonic() - began) / WORKED_SHARE))
 
 
-def _starts_again(run: Run) -> bool:
-    """Whether the last command ended since its watchdog put another in its place."""
+def _last_message(run: Run) -> str:
+    """What the run's last command ended with, as it stands in the manifest."""
     manifest = run.read_json(MANIFEST)
     commands = manifest.get("commands") if isinstance(manifest, dict) else None
-    return watchdog.STARTED_AGAIN in (commands[-1].get("message") or "") if commands else False
+    return str(commands[-1].get("message") or "") if commands else ""
 
 
 def _fitting(document: Document, console: Console) -> RenderableType:
-    """As much as the terminal is high: of the work only the last iterations, where all of them are too much.
+    """As much as the terminal is high: of the work only the last iterations, then no tables of scores.
 
     One line stays free: the cursor goes there in the end, and what had been pushed off the top could not be cleared.
     """
@@ -109,8 +113,8 @@ def _fitting(document: Document, console: Console) -> RenderableType:
     shown = tuple(_bar(found)) if found else ()
     lines: list[list[Segment]] = []
     count = len(document["iterations"])
-    for last in range(count, 0, -1):
-        view = Group(*shown, status_table({**document, "progress": None}, last))
+    for scores, last in product((True, False), range(count, 0, -1)):
+        view = Group(*shown, status_table({**document, "progress": None}, last, scores))
         lines = console.render_lines(view, pad=False)
         if len(lines) < console.height:
             break
