@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from isheep.cli.side_by_side import comparison
-from isheep.compare import compare, difference
+from isheep.compare import between, compare, difference
 from isheep.errors import UserError
 from isheep.intervals import mean_interval, mean_over_runs
 from isheep.recipe import Recipe, overridden, parse_recipe
@@ -302,3 +302,18 @@ def test_seeds_show_as_a_mean_with_its_range(make_run: MakeRun) -> None:
     assert "size=5 (2 seeds)" in text
     assert "2 (1-4)" in text
     assert "those that differ only in the seed stand in one row" in text
+
+
+def test_any_two_iterations_beside_each_other_are_as_the_whole_comparison_has_them(make_run: MakeRun) -> None:
+    one, other = (Run.read(make_run(name, [BASE, LOW, HIGH], f"seed={n}")) for n, name in enumerate(("one", "other")))
+    (row,) = between((one, 0), (one, 2))
+    progress = compare([one.directory])["progress"]
+    (known,) = [found for found in progress if found["iterations"] == [0, 2]]
+    assert row["scores"] == [one.iteration(n).read_json("scores.json")["bench"][METRIC] for n in (0, 2)]  # type: ignore[index]
+    assert {key: known[key] for key in row["difference"]} == row["difference"]
+    (back,) = between((other, 2), (one, 0))
+    assert back["difference"]["value"] == -row["difference"]["value"]
+    assert "other, iteration 2 is above one, the base by" in back["difference"]["words"]
+    (alone,) = between((one, 1), (one, 9))
+    assert (alone["scores"][1], alone["difference"]) == (None, None)
+    assert between((one, 8), (one, 9)) == []

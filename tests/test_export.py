@@ -17,6 +17,7 @@ from isheep.export import export, spreadsheet_safe
 from isheep.recipe import parse_recipe
 from isheep.records import Assessment, Instruction, Response, Selection
 from isheep.store.files import storable
+from isheep.store.marks import add_mark
 from isheep.store.run import Run
 
 
@@ -58,13 +59,15 @@ def test_one_iteration_and_every_record_with_its_verdict(run: Run, tmp_path: Pat
     file = tmp_path / "a.csv"
     assert export(run, file, iteration=2) == 1
     assert [row[3] for row in rows(file)] == ["id", "k2"]
+    add_mark(run.directory, "k2", "good")
+    add_mark(run.directory, "d", None, "=1+1")
     assert export(run, file, everything=True) == 3
     header, *found = rows(file)
-    assert header[-3:] == ["kept", "dropped_by", "reason"]
-    assert [row[3:4] + row[-3:] for row in found] == [
-        ["k1", "true", "", ""],
-        ["d", "false", "too_short", "1 word"],
-        ["k2", "true", "", ""],
+    assert header[-5:] == ["kept", "dropped_by", "reason", "mark", "note"]
+    assert [row[3:4] + row[-5:] for row in found] == [
+        ["k1", "true", "", "", "", ""],
+        ["d", "false", "too_short", "1 word", "", "'=1+1"],
+        ["k2", "true", "", "", "good", ""],
     ]
 
 
@@ -109,5 +112,5 @@ def test_every_record_comes_back_as_one_row(tmp_path_factory: pytest.TempPathFac
         assert export(run, place / "a.csv", everything=True) == len(texts)
     found = rows(place / "a.csv")[1:]
     cells = [spreadsheet_safe(storable(text)) for text in texts]
-    assert [[row[0], row[1], row[-1]] for row in found] == [[cell] * 3 for cell in cells]
+    assert [[row[0], row[1], row[-3]] for row in found] == [[cell] * 3 for cell in cells]
     assert not [cell for cell in cells if cell.lstrip().startswith(("=", "+", "-", "@", "\uff1d"))]

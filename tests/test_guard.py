@@ -16,11 +16,12 @@ from urllib.request import Request, urlopen
 import pytest
 from aiohttp import web
 
-from isheep.guard import COOKIE, HEADER, LOOPBACK, Guard, Message, Receive, Scope, Send, new_token
+from isheep.guard import HEADER, LOOPBACK, Guard, Message, Receive, Scope, Send, cookie_name, new_token
 from tests.serving import served
 
 PORT = 8123
 TOKEN = "what-only-the-user-has-0123456789-ABCxyz"  # noqa: S105  # the same for every worker of a test run
+COOKIE = cookie_name(PORT)
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
@@ -125,6 +126,12 @@ def test_what_changes_needs_the_token(method: str, wrong: str) -> None:
 def test_a_websocket_needs_the_token() -> None:
     assert is_refused(asked(kind="websocket"))
     assert not is_refused(asked(kind="websocket", cookie=f"{COOKIE}={TOKEN}"))
+
+
+def test_a_server_on_another_port_has_a_cookie_of_its_own() -> None:
+    other = f"{cookie_name(PORT + 1)}={TOKEN}"
+    assert is_refused(asked("POST", cookie=other))
+    assert not is_refused(asked("POST", cookie=f"{other}x; {COOKIE}={TOKEN}"))
 
 
 def test_the_first_link_leaves_a_cookie_that_no_other_site_and_no_script_can_use() -> None:

@@ -89,6 +89,31 @@ def compare(directories: Sequence[Path]) -> dict[str, Any]:
     }
 
 
+def between(one: tuple[Run, int], other: tuple[Run, int]) -> list[dict[str, Any]]:
+    """Two iterations, of one run or of two, metric by metric: `scores` of both, and `difference`, as in `compare`.
+
+    `difference` is None where one of the two was not measured; it says what the second has more than the first.
+    """
+    same = one[0].directory == other[0].directory
+    names = [_place(number) if same else f"{run.directory.name}, {_place(number)}" for run, number in (one, other)]
+    variants = [Variant(name, [run], [status(run)]) for name, (run, _) in zip(names, (one, other), strict=True)]
+    numbers = one[1], other[1]
+    rows = [
+        variant.statuses[0]["iterations"][number]["scores"] if number in variant.iterations() else {}
+        for variant, number in zip(variants, numbers, strict=True)
+    ]
+    metrics = [(benchmark, metric) for scores in rows for benchmark, found in scores.items() for metric in found]
+    table = []
+    for metric in dict.fromkeys(metrics):
+        scores = [row.get(metric[0], {}).get(metric[1]) for row in rows]
+        told = None
+        if None not in scores:
+            first, second = zip(variants, numbers, strict=True)
+            told = _difference(first, second, metric, (names[0], names[1]))
+        table.append({"benchmark": metric[0], "metric": metric[1], "scores": scores, "difference": told})
+    return table
+
+
 def difference(before: Sequence[Items], after: Sequence[Items]) -> Interval:
     """The mean of after - before over the items that all have, run by run, with its 95% interval.
 
@@ -229,10 +254,13 @@ def _progress(variants: Sequence[Variant], metrics: Sequence[Metric]) -> Iterato
     for variant, metric in itertools.product(variants, metrics):
         for number in variant.iterations()[1:]:
             for past in dict.fromkeys((0, number - 1)):
-                names = f"iteration {past}" if past else "the base", f"iteration {number}"
-                found = _difference((variant, past), (variant, number), metric, names)
+                found = _difference((variant, past), (variant, number), metric, (_place(past), _place(number)))
                 if found is not None:
                     yield {"run": variant.name, "iterations": [past, number]} | found
+
+
+def _place(number: int) -> str:
+    return f"iteration {number}" if number else "the base"
 
 
 def _difference(

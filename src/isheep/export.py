@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from isheep.errors import UserError
 from isheep.store.files import storable, write_atomic, write_json_lines
 from isheep.store.joined import Joined, find
+from isheep.store.marks import Mark, read_marks
 from isheep.store.run import Run
 from isheep.terminal import is_hidden
 
@@ -31,7 +32,8 @@ KEPT: dict[str, pa.DataType] = {
 }
 """Columns of what is trained on, the three of Alpaca first. None: not answered, or could not tell."""
 VERDICT: dict[str, pa.DataType] = {"kept": pa.bool_(), "dropped_by": pa.string(), "reason": pa.string()}
-"""Columns besides where every record is asked for."""
+MARKED: dict[str, pa.DataType] = {"mark": pa.string(), "note": pa.string()}
+"""These and the two of a hand mark stand besides where every record is asked for."""
 
 _BEGINS = frozenset("=+-@\t\r\n")
 """What a spreadsheet may act upon where a cell begins with it (OWASP, CSV injection)."""
@@ -44,7 +46,7 @@ def export(run: Run, to: Path, iteration: int | None = None, everything: bool = 
         run: whose.
         to: the file, whole or not there; one of that name is replaced. Its suffix is one of `WRITERS`.
         iteration: only this one's.
-        everything: every record instead, with what became of it.
+        everything: every record instead, with what became of it and its hand mark.
 
     Raises:
         UserError: another suffix, no folder to write into or the run's own, or no such iteration.
@@ -60,8 +62,9 @@ def export(run: Run, to: Path, iteration: int | None = None, everything: bool = 
     if to.resolve().is_relative_to(run.directory.resolve()):
         raise UserError(str(to), "lies in the directory of the run, whose files are its own.", "Give a file elsewhere.")
     found = find(run, iteration=iteration, kept=None if everything else True)
-    columns = KEPT | VERDICT if everything else KEPT
-    write(to, columns, [_row(record, columns) for record in found])
+    columns = KEPT | VERDICT | MARKED if everything else KEPT
+    marks = read_marks(run.directory) if everything else {}
+    write(to, columns, [_row(record, columns, marks.get(record.instruction.id)) for record in found])
     return len(found)
 
 
@@ -77,8 +80,8 @@ def spreadsheet_safe(text: str) -> str:
     return ("'" if begins else "") + text.replace("\0", r"\x00")
 
 
-def _row(record: Joined, columns: Iterable[str]) -> Row:
-    fields = record.as_dict()
+def _row(record: Joined, columns: Iterable[str], mark: Mark | None) -> Row:
+    fields = record.as_dict() | ({"mark": mark.mark, "note": mark.note} if mark else {})
     fields["output"] = fields.get("response")
     return {name: _stored(fields.get(name)) for name in columns}
 

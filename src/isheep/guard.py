@@ -18,8 +18,8 @@ LOCAL_NAMES = (LOOPBACK, "localhost", "[::1]")
 OTHERS = ("cross-site", "same-site")
 """What browsers say of requests that another origin's page sends; a link that the user follows is no such request."""
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
-HEADER, COOKIE, QUERY = "x-isheep-token", "isheep_token", "token"
-"""Where the token may stand: in a header, in a cookie, or in the link with which the user comes first."""
+HEADER, QUERY = "x-isheep-token", "token"
+"""Where the token may stand besides a cookie: in a header, or in the link with which the user comes first."""
 
 ANSWERS = {
     "content-security-policy": "frame-ancestors 'none'",
@@ -39,6 +39,11 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 def new_token() -> str:
     """A token that nobody can guess, for one life of a server."""
     return secrets.token_urlsafe(32)
+
+
+def cookie_name(port: int) -> str:
+    """The cookie of the token. Browsers keep cookies of one host together whatever the port, and servers apart so."""
+    return f"isheep_token_{port}"
 
 
 class Guard:
@@ -61,6 +66,7 @@ class Guard:
             spends: beginnings of paths that want the token even for reading.
         """
         self._application, self._token, self._spends = application, token, tuple(spends)
+        self._cookie = cookie_name(port)
         self._hosts = {f"{name}:{port}" for name in (*LOCAL_NAMES, *names)}
         if port in (80, 443):
             self._hosts |= {*LOCAL_NAMES, *names}
@@ -75,7 +81,7 @@ class Guard:
         if why := self._refusal(scope, headers, linked):
             await _refuse(scope, why, send)
             return
-        cookie = f"{COOKIE}={self._token}; HttpOnly; SameSite=Strict; Path=/" if self._is_token(linked) else None
+        cookie = f"{self._cookie}={self._token}; HttpOnly; SameSite=Strict; Path=/" if self._is_token(linked) else None
         await self._application(scope, receive, _with_headers(send, cookie))
 
     def _refusal(self, scope: Scope, headers: Mapping[str, str], linked: str) -> str | None:
@@ -90,7 +96,9 @@ class Guard:
         reads = scope["type"] == "http" and scope["method"] in READING
         if reads and not scope["path"].startswith(self._spends or ("\0",)):
             return None
-        if any(map(self._is_token, (headers.get(HEADER, ""), _cookie(headers.get("cookie", "")), linked))):
+        if any(
+            map(self._is_token, (headers.get(HEADER, ""), _cookie(headers.get("cookie", ""), self._cookie), linked))
+        ):
             return None
         return "This needs the token: open the link that the command printed."
 
@@ -99,9 +107,9 @@ class Guard:
         return secrets.compare_digest(given.encode("utf-8", "surrogatepass"), self._token.encode())
 
 
-def _cookie(header: str) -> str:
+def _cookie(header: str, name: str) -> str:
     try:
-        found = SimpleCookie(header).get(COOKIE)
+        found = SimpleCookie(header).get(name)
     except CookieError:
         return ""
     return found.value if found is not None else ""

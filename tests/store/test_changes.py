@@ -29,7 +29,7 @@ def directory(tmp_path: Path) -> Path:
     """A run of two iterations that has ended: of each stage the files and the note that it leaves."""
     with Run.create_or_resume(tmp_path / "run", load_recipe("lamb", SETTINGS)) as run:
         run.note_command(["isheep", "run"])
-        write(run.iteration(0), run, ["evaluate"])
+        write(run.iteration(0), run, ["evaluate", "embed"])
         for number in (1, 2):
             write(run.iteration(number), run, list(STAGES))
         run.finish()
@@ -87,8 +87,10 @@ def contents(directory: Path) -> dict[str, bytes]:
     }
 
 
-ALL = {("iteration-00", "evaluate")} | {(f"iteration-0{number}", stage) for number in (1, 2) for stage in STAGES}
-FROM_SELECT = {("iteration-01", stage) for stage in ("select", "examine", "gather", "train", "evaluate")}
+ALL = {("iteration-00", "evaluate"), ("iteration-00", "embed")} | {
+    (f"iteration-0{number}", stage) for number in (1, 2) for stage in STAGES
+}
+FROM_SELECT = {("iteration-01", stage) for stage in ("select", "examine", "embed", "gather", "train", "evaluate")}
 SECOND = {("iteration-02", stage) for stage in STAGES}
 
 
@@ -169,7 +171,7 @@ def test_a_changed_file_is_a_change(directory: Path, tmp_path: Path) -> None:
     assert stages(directory) == ALL, "the same content under another name"
     rules.write_text(rules.read_text() + "# another line\n")
     accept(directory)
-    assert stages(directory) == {("iteration-00", "evaluate")}
+    assert stages(directory) == {("iteration-00", "evaluate"), ("iteration-00", "embed")}
     assert last_change(directory)["difference"] == []
     assert "iteration-01/synthesize: rules.language" in last_change(directory)["stages"]
 
@@ -177,7 +179,7 @@ def test_a_changed_file_is_a_change(directory: Path, tmp_path: Path) -> None:
 def test_what_nobody_noted_is_redone(directory: Path) -> None:
     (directory / "iteration-01" / NOTES).unlink()
     accept(directory, "iterations=3")
-    assert stages(directory) == {("iteration-00", "evaluate")}
+    assert stages(directory) == {("iteration-00", "evaluate"), ("iteration-00", "embed")}
     assert "iteration-01/synthesize: nothing says what it was made from" in last_change(directory)["stages"]
 
 

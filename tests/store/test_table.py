@@ -432,3 +432,26 @@ def test_kills_at_random_moments_lose_nothing_that_was_acknowledged(tmp_path: Pa
         rest = writer.communicate()[0].split()
         last = int(rest[-1]) if rest else acknowledged
         acknowledged = check_whole(tmp_path, acknowledged=last + 1)
+
+
+def test_arrow_holds_the_same_as_the_rows_of_whole_parts(tmp_path: Path) -> None:
+    assert table(tmp_path, writable=False).arrow("id", "response").num_rows == 0
+    records = filled(tmp_path, parts=9)
+    found = table(tmp_path, writable=False).arrow("id", "response", "dropped_by")
+    assert found.column_names == ["id", "response", "dropped_by"]
+    assert found["response"].to_pylist() == [record.response for record in records]
+    part(tmp_path, 7).write_bytes(b"no part")
+    assert table(tmp_path, writable=False).arrow("id")["id"].to_pylist() == [record.id for record in records[:14]]
+
+
+def test_the_stamp_changes_with_what_is_written_and_not_otherwise(tmp_path: Path) -> None:
+    reader, owner = table(tmp_path / "t", writable=False), table(tmp_path / "t")
+    stamps = [reader.stamp(), reader.stamp()]
+    assert stamps == [(), ()]
+    for _ in range(2):
+        owner.append([response(1)])
+        stamps.append(reader.stamp())
+        assert reader.stamp() == stamps[-1]
+    owner.close()
+    stamps.append(reader.stamp())
+    assert len(set(stamps)) == 4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from isheep import drain
 from isheep.engines import Completion, Request, part_size
@@ -43,16 +43,26 @@ def respond(iteration: Iteration, recipe: Recipe, model: Model) -> None:
     table.close()
 
 
+def asker(recipe: Recipe, model: Model) -> Callable[[str, str], tuple[int, ...]]:
+    """What makes of a task (instruction, input) the prompt of its response; raises UserError as `Prompt.load` does."""
+    path = recipe.respond.principles
+    principles = Prompt.load(locate(path), FIELDS) if path else None
+
+    def ask(instruction: str, input_: str) -> tuple[int, ...]:
+        task = bare(instruction, input_)
+        return model.ask(principles.render(task=task) if principles else task)
+
+    return ask
+
+
 def _requests(
     instructions: Sequence[Instruction], iteration: Iteration, recipe: Recipe, model: Model
 ) -> Iterator[Request]:
-    path = recipe.respond.principles
-    principles = Prompt.load(locate(path), FIELDS) if path else None
+    ask = asker(recipe, model)
     for record in instructions:
-        task = bare(record.instruction, record.input)
         yield Request(
             id=record.id,
-            prompt=model.ask(principles.render(task=task) if principles else task),
+            prompt=ask(record.instruction, record.input),
             max_new_tokens=recipe.respond.max_new_tokens,
             stop_ids=model.encoder.stop_ids,
             temperature=recipe.respond.temperature,

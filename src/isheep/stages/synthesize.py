@@ -59,6 +59,11 @@ def synthesize(
     table.close()
 
 
+def asked_to_continue(prompt: Prompt, tasks: Sequence[tuple[str, str]]) -> str:
+    """The text that a model is shown: tasks (instruction, input) as a list, up to the opening of the next one."""
+    return prompt.render(examples=list_tasks(tasks) + next_task(len(tasks) + 1))
+
+
 class _Writer:
     """Turns completions into records, one after the other: each is held against everything kept before it."""
 
@@ -90,10 +95,10 @@ class _Writer:
         settings = self.recipe.synthesize
         for number in itertools.count(first):
             shots = self.pool.draw(number)
-            examples = list_tasks([(shot.instruction, shot.input) for shot in shots]) + next_task(len(shots) + 1)
+            examples = [(shot.instruction, shot.input) for shot in shots]
             yield Request(
                 id=str(number),
-                prompt=model.encoder.plain(self.prompt.render(examples=examples)),
+                prompt=model.encoder.plain(asked_to_continue(self.prompt, examples)),
                 max_new_tokens=settings.max_new_tokens,
                 stop_ids=model.encoder.stop_ids,
                 temperature=settings.temperature,

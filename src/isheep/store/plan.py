@@ -194,9 +194,13 @@ def inputs(name: str, number: int, recipe: Recipe, hashes: Mapping[str, Any], di
         hashes: those of the model, the assessors and the seed file, as the manifest holds them.
         directory: of the run.
     """
-    settings = {key: _content(key, value, hashes) for key, value in settings_read(name, recipe).items()}
     files = {file: fingerprint(directory / file) for file in files_read(name, number, recipe)}
-    return {"stage": name, "iteration": number, **settings, **files}
+    return {"stage": name, "iteration": number, **setting_inputs(name, recipe, hashes), **files}
+
+
+def setting_inputs(name: str, recipe: Recipe, hashes: Mapping[str, Any]) -> Inputs:
+    """Of these inputs the settings alone, the content of files that they name in place of the name."""
+    return {key: _content(key, value, hashes) for key, value in settings_read(name, recipe).items()}
 
 
 def settings_read(name: str, recipe: Recipe) -> dict[str, Any]:
