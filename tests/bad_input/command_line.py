@@ -29,6 +29,7 @@ CASES = [
     Case("status-of-two", "status of two directories", "status DIR DIR", "…Got unexpected extra argument(s) (DIR)"),
     Case("compare-nothing", "a comparison of nothing", "compare", "…Missing argument 'DIR...'."),
     Case("eval-of-nothing", "an evaluation of nothing", "eval", "…Missing argument 'MODEL_OR_DIR'."),
+    Case("ui-of-nothing", "a workbench over nothing", "ui", "…Missing argument 'DIR...'."),
     Case(
         "records-limit-zero",
         "at most no record",

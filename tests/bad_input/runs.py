@@ -257,6 +257,19 @@ CASES = [
         code=3,
     ),
     Case(
+        "ui-no-run",
+        "a workbench over what is no run",
+        "ui DIR/run DIR",
+        "DIR: is not a run (it has no recipe.yaml). Give the --dir of `isheep run`.",
+        (begun(),),
+    ),
+    Case(
+        "ui-nowhere",
+        "a workbench over what is not there",
+        "ui DIR/nowhere",
+        "DIR/nowhere: is not there. Give the --dir of `isheep run`.",
+    ),
+    Case(
         "compare-no-run",
         "a comparison with what is no run",
         "compare DIR/run DIR",

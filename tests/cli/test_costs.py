@@ -29,7 +29,7 @@ RUN = (
 def test_every_stage_has_its_cost(finished: Finished) -> None:
     directory = finished(0)
     found = {(row["iteration"], row["stage"]): row for row in costs(Run.read(directory))}
-    assert len(found) == 1 + 2 * 9
+    assert len(found) == 2 + 2 * 10
     assert all(row["seconds"] > 0 and row["from"] is None for row in found.values())
     responses = Run.read(directory).iteration(1).table("responses").columns("tokens")
     for number in (1, 2):

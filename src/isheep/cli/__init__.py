@@ -174,11 +174,30 @@ def report(directory: RunDirectory) -> None:
 
 
 @app.command()
+def ui(
+    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="The directories of runs.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where it listens; 0: any port that is free.")] = 7861,
+    host: Annotated[str, typer.Option(help="Who is let in; other than this, other machines.")] = "127.0.0.1",
+) -> None:
+    """Show runs in a browser: progress, every record, a comparison, a chat with their models."""
+    _quiet()
+    from isheep.workbench.server import serve
+
+    serve(directories, port, host)
+    # Threads and libraries would hold the terminal for seconds on their way out, and nothing is left to be written.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+@app.command()
 def export(
     directory: RunDirectory,
     to: Annotated[Path, typer.Option("--to", metavar="FILE", help="What to write: .csv, .jsonl or .parquet.")],
     iteration: Annotated[int | None, typer.Option(help="Only this iteration.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every record, with what became of it.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every record, with what became of it, and its hand mark.")
+    ] = False,
 ) -> None:
     """Write the kept pairs as one file for other programs.
 
