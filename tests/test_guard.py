@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -17,12 +16,12 @@ import pytest
 from aiohttp import web
 
 from isheep.guard import HEADER, LOOPBACK, Guard, Message, Receive, Scope, Send, cookie_name, new_token
+from tests.browser import CHROMIUM, NEEDS_BROWSER
 from tests.serving import served
 
 PORT = 8123
 TOKEN = "what-only-the-user-has-0123456789-ABCxyz"  # noqa: S105  # the same for every worker of a test run
 COOKIE = cookie_name(PORT)
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def header(token: str = TOKEN) -> Any:
@@ -224,7 +223,7 @@ Promise.allSettled(asks).then(() => { document.title = 'asked'; });
 </script>"""
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+@NEEDS_BROWSER
 def test_a_page_of_another_origin_in_a_browser_reaches_nothing(running: Running, tmp_path: Path) -> None:
     done = threading.Event()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -15,11 +14,10 @@ from isheep.recipe import parse_recipe
 from isheep.records import Assessment, Instruction, Response, Selection
 from isheep.report import write_report
 from isheep.store.run import Run
+from tests.browser import CHROMIUM, NEEDS_BROWSER
 from tests.nasties import HUGE, NASTIES
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+pytestmark = NEEDS_BROWSER
 
 POLICY = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
 FOR_A_NAME = "\"'><img src=x onerror=document.title='RAN'>"
@@ -57,10 +55,10 @@ def payload(address: str) -> str:
 
 def opened(page: Path, profile: Path) -> str:
     """The document as it is once the page has been open for some seconds."""
-    assert BROWSER is not None
+    assert CHROMIUM is not None
     words = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=4000", "--dump-dom"]
     ended = subprocess.run(
-        [BROWSER, *words, f"--user-data-dir={profile}", page.as_uri()], capture_output=True, timeout=120, check=True
+        [CHROMIUM, *words, f"--user-data-dir={profile}", page.as_uri()], capture_output=True, timeout=120, check=True
     )
     return ended.stdout.decode(errors="replace")
 

@@ -16,12 +16,12 @@ from isheep.records import Response
 from isheep.store.joined import join
 from isheep.store.marks import read_marks
 from isheep.store.run import Run
+from tests.browser import NEEDS_BROWSER, chromium
 from tests.workbench.conftest import HOSTILE, MARKDOWN, instruction, workbench
 
 sync_api = pytest.importorskip("playwright.sync_api")
 expect = sync_api.expect
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here")
+pytestmark = NEEDS_BROWSER
 
 WAIT_MS = 60_000
 
@@ -65,8 +65,7 @@ def desk(lamb_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[D
         ]
         growing.iteration(1).table("instructions").append(planted)
         growing.iteration(1).table("responses").append([Response("i0000", f"{MARKDOWN}\n{HOSTILE}", HOSTILE, 3)])
-        with workbench([real, folder / "growing"]) as (link, _), sync_api.sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        with workbench([real, folder / "growing"]) as (link, _), chromium() as browser:
             page = browser.new_page(viewport={"width": 1280, "height": 900})
             page.set_default_timeout(WAIT_MS)
             expect.set_options(timeout=WAIT_MS)
@@ -74,7 +73,6 @@ def desk(lamb_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[D
             page.goto(link)
             page.get_by_role("tab", name="Progress").wait_for()
             yield made
-            browser.close()
 
 
 @pytest.fixture(autouse=True)

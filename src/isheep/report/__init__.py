@@ -17,6 +17,7 @@ from isheep.errors import StageError, UserError
 from isheep.filters.rules import read_language
 from isheep.filters.threshold import score_limit
 from isheep.health.openings import Openings
+from isheep.markup import templates
 from isheep.prompts import compared_text
 from isheep.recipe import dump_recipe, locate
 from isheep.report import sections
@@ -31,7 +32,6 @@ from isheep.report.data_charts import (
     sunbursts,
 )
 from isheep.report.drawing import Chart
-from isheep.report.page import page
 from isheep.report.questions import answers
 from isheep.report.samples import SAMPLED, sample
 from isheep.report.verdict import verdict
@@ -45,6 +45,7 @@ from isheep.store.status import status, stopped
 
 REPORT = "report.html"
 FIGURES = "figures"
+TEMPLATES = templates(Path(__file__).parent)
 
 SECTIONS = {
     "scores": "Scores",
@@ -106,7 +107,7 @@ def write_figures(run: Run) -> list[Path]:
 
 def render(run: Run) -> str:
     """The page as HTML: no script, nothing loaded from elsewhere, no text of a model that acts as markup."""
-    return page("page.html.jinja", _content(_Read(run)))
+    return TEMPLATES.get_template("page.html.jinja").render(_content(_Read(run)))
 
 
 class _Read:

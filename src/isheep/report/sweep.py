@@ -13,10 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from isheep.compare import compare
-from isheep.report import FIGURES, REPORT, write_page
+from isheep.report import FIGURES, REPORT, TEMPLATES, write_page
 from isheep.report.drawing import COLOURS, SERIES, Chart, label, slug
 from isheep.report.grid import UNKNOWN, Cell, Grid, Row, bounds, decimal, figure, iteration_name
-from isheep.report.page import page
 from isheep.stages.once import SWEEP
 
 Point = tuple[Any, Mapping[str, Any]]
@@ -42,7 +41,8 @@ def write_sweep_report(directory: Path) -> tuple[Path, list[Path]]:
     """
     document = compare([directory])
     charts = list(ablations(document))[:CURVES]
-    written = write_page(directory, page("sweep.html.jinja", _content(directory, document, charts)))
+    text = TEMPLATES.get_template("sweep.html.jinja").render(_content(directory, document, charts))
+    written = write_page(directory, text)
     return written, [path for chart in charts for path in chart.save(directory / FIGURES)]
 
 

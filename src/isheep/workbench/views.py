@@ -7,15 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-
 from isheep.compare import between
 from isheep.errors import IsheepError, first_line
 from isheep.intervals import UNKNOWN, score
+from isheep.markup import templates
 from isheep.recipe import difference
 from isheep.store.status import stopped, watched
-from isheep.terminal import printable
 from isheep.workbench.agreement import Agreement, agreement
 from isheep.workbench.life import life, prompts_of
 from isheep.workbench.opened import Opened
@@ -194,16 +191,4 @@ def _render(name: str, **content: Any) -> str:
     return _ENVIRONMENT.get_template(f"{name}.html.jinja").render(content)
 
 
-def _finalize(value: Any) -> Any:
-    """Everything that a template prints, before it is escaped."""
-    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-_ENVIRONMENT = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
-    autoescape=True,
-    finalize=_finalize,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+_ENVIRONMENT = templates(Path(__file__).parent)

@@ -1,4 +1,4 @@
-"""A page out of a template: everything escaped, nothing hidden in it, no request to anywhere."""
+"""Pages out of templates: every text escaped, no character hidden."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from markupsafe import Markup
 from isheep.terminal import printable
 
 
-def page(template: str, content: dict[str, Any]) -> str:
-    """The template of that name, filled; no text that comes from outside acts as markup."""
+def templates(folder: Path) -> Environment:
+    """The templates of a folder; what they print of texts that come from outside does not act as markup."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         finalize=_finalize,
         undefined=StrictUndefined,
@@ -22,11 +22,11 @@ def page(template: str, content: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["coded"] = _coded
-    return environment.get_template(template).render(content)
+    return environment
 
 
 def _finalize(value: Any) -> Any:
-    """Everything that the template prints, before it is escaped."""
+    """Everything that a template prints, before it is escaped."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
