@@ -47,7 +47,7 @@ class Watched:
 
     def __init__(self, engine: Engine, watch: Watch) -> None:
         self._engine, self._watch = engine, watch
-        self.positions = engine.positions
+        self.positions, self.workers = engine.positions, engine.workers
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """The engine's own."""

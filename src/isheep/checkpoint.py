@@ -13,6 +13,8 @@ INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.bin")
 ADAPTER_CONFIG, ADAPTER, ADAPTER_PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 
+NUMBER_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
 _EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
 _HEADER_LIMIT = 100_000_000
 """Bytes; the safetensors format allows no longer header."""

@@ -29,6 +29,10 @@ class UserError(IsheepError):
         self.what = what
         self.mend = mend
 
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str]]:
+        """It comes whole out of another process, too."""
+        return type(self), (self.where, self.what, self.mend)
+
 
 class StageError(IsheepError):
     """A failure during the run that the same command continues from."""

@@ -81,6 +81,7 @@ class _Watch:
 
 _watch: _Watch | None = None
 _replaceable = False
+_beats = 0
 
 
 def may_replace_process() -> None:
@@ -129,8 +130,15 @@ def under_way(what: str) -> Iterator[None]:
 
 def beat() -> None:
     """Something was done."""
+    global _beats
+    _beats += 1
     if _watch is not None:
         _watch.still = 0.0
+
+
+def beats() -> int:
+    """How often something was done in this process: whether another one gets on is told by it."""
+    return _beats
 
 
 def on_restart(tell: Tell) -> None:

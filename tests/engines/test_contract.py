@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM
 from isheep.encoder import Encoder
 from isheep.engines import Completion, Engine, Request, open_engine
 from isheep.engines.openai import OpenAIEngine
+from isheep.engines.ray import RayEngine
 from isheep.errors import UserError
 from isheep.recipe import Recipe, load_recipe
 from tests.data import LAMB
@@ -28,8 +29,10 @@ BATCH = 6
 CLOSE = 1e-3
 
 needs_vllm = pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed here: make test-vllm")
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed here: make test")
 ENGINES = [
     "transformers",
+    pytest.param("ray", marks=needs_ray),
     "openai",
     pytest.param("vllm", marks=needs_vllm),
     pytest.param("openai on vllm", marks=needs_vllm),
@@ -43,9 +46,19 @@ def encoder() -> Encoder:
 
 @pytest.fixture(scope="module")
 def recipe(request: pytest.FixtureRequest) -> Iterator[Recipe]:
-    """lamb on the engine; one of a server finds its server running: over the embedded engine, or vLLM's own."""
+    """lamb on the engine; one of a server finds its server running: over the embedded engine, or vLLM's own.
+
+    `ray`: the embedded engine twice, on a cluster of its own.
+    """
     name, _, on_vllm = str(request.param).partition(" ")
     with ExitStack() as stack:
+        if name == "ray":
+            import ray
+
+            stack.callback(ray.shutdown)
+            settings = ["engine.workers=2", "engine.ray.cpus=0.5", "engine.window=1", f"engine.batch_size={BATCH}"]
+            yield load_recipe("lamb", settings)
+            return
         settings = [f"engine={name}", f"engine.batch_size={BATCH}", f"engine.server.connections={BATCH}"]
         if name == "openai":
             url = stack.enter_context(serve_with_vllm(LAMB)) if on_vllm else stack.enter_context(serve(LAMB)).url
@@ -256,6 +269,9 @@ def _holders(engine: Any) -> Callable[[], bool]:
     if isinstance(engine, OpenAIEngine):
         thread = engine._client._thread
         return thread.is_alive
+    if isinstance(engine, RayEngine):
+        pids = [int(seat.place.split()[1]) for seat in engine._seats if seat.ready]
+        return lambda: any(map(_lives, pids))
     if hasattr(engine, "_model"):
         weight = weakref.ref(engine._model.get_input_embeddings().weight)
         return lambda: weight() is not None

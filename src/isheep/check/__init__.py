@@ -17,6 +17,7 @@ from isheep.check.server import ask_server
 from isheep.check.settings import settings_found
 from isheep.check.stop import refuse_first_metric, stop_rule
 from isheep.check.trackers import trackers_found
+from isheep.check.workers import refuse_workers, workers_found
 from isheep.encoder import Encoder
 from isheep.errors import UserError
 from isheep.filters.rules import Rules
@@ -55,6 +56,7 @@ def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool) -> I
     yield Finding("rules", rules_in_force(recipe))
     seeds = _seeds(recipe)
     yield Finding("seeds", f"{recipe.seeds.path}  {counted(len(seeds), 'task')}")
+    refuse_workers(recipe.engine)
     yield Finding("engine", engine_found(recipe.engine))
     if rule := stop_rule(recipe):
         yield Finding("stop", rule)
@@ -80,6 +82,8 @@ def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool) -> I
         line, without = ask_server(recipe, checkpoint.folder, encoder)
         yield Finding("server", line)
         yield from (Finding("server", one, warning=True) for one in without)
+    if recipe.engine.workers:
+        yield workers_found(recipe)
 
 
 def _prompts(recipe: Recipe) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from shutil import disk_usage
 
 from isheep.check.findings import Finding, in_bytes, nearest_existing
 from isheep.check.select import most_pairs, training_pairs
-from isheep.checkpoint import Checkpoint
+from isheep.checkpoint import NUMBER_BYTES, Checkpoint
 from isheep.errors import UserError
 from isheep.recipe import Recipe
 
@@ -16,7 +16,6 @@ TOKEN_BYTES = 4
 """Bytes of text that one token stands for, on average and generously."""
 DISTRIBUTION_TOKENS = 40
 """As long is the record of the probabilities of the ten scores."""
-NUMBER_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 SAVED_NUMBER_BYTES = 4
 """What is trained is float32 whatever the model's dtype, and so are adapters as they are saved."""
 CHECKPOINTS = 3

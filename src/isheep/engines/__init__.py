@@ -20,6 +20,10 @@ def open_engine(recipe: Recipe, encoder: Encoder) -> Engine:
     Raises:
         UserError: the model does not load, the device is not there, or no such server.
     """
+    if recipe.engine.workers:
+        from isheep.engines.ray import RayEngine
+
+        return RayEngine(recipe, encoder)
     folder = model_folder(recipe.model.path)
     match recipe.engine.name:
         case "transformers":

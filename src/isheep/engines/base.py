@@ -9,6 +9,9 @@ from typing import Protocol, Self
 
 from isheep.errors import UserError
 
+PIECE = 256
+"""Texts that are scored or embedded between two looks at whether the user wants to stop, for each worker."""
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -45,6 +48,9 @@ class Engine(Protocol):
 
     positions: int | None
     """How many tokens a prompt and its completion may have together; None where the model knows no limit."""
+
+    workers: int = 1
+    """Windows, or pieces of a list, that it works on at the same time: a list should be as many times as long."""
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Completions as they finish, in any order. Pulls `requests` lazily, never more than it can work on."""

@@ -18,7 +18,7 @@ class Metered(Engine):
     """
 
     def __init__(self, engine: Engine) -> None:
-        self.positions = engine.positions
+        self.positions, self.workers = engine.positions, engine.workers
         self._engine = engine
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:

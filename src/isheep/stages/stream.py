@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from isheep import drain
 from isheep.engines import Completion, Engine, Request
+from isheep.engines.base import PIECE
 from isheep.progress import bar
 
 T = TypeVar("T")
 Tokens = tuple[int, ...]
-
-PIECE = 256
-"""Texts that are scored or embedded between two looks at whether the user wants to stop."""
 
 
 def parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
@@ -50,19 +48,20 @@ def in_order(engine: Engine, requests: Iterable[Request]) -> Iterator[Completion
 
 
 def piecewise(
-    what: str, work: Callable[[Sequence[Tokens]], list[list[float]]], texts: Sequence[Tokens]
+    what: str, engine: Engine, work: Literal["score_sequences", "embed"], texts: Sequence[Tokens]
 ) -> list[npt.NDArray[np.float32]]:
     """A float32 array for each text, some texts at a time: as lists of floats many would fill the memory.
 
     Args:
         what: stands before the bar.
-        work: an engine's `score_sequences` or `embed`.
+        engine: who works.
+        work: what of it.
         texts: token ids.
     """
     done: list[npt.NDArray[np.float32]] = []
     with bar(what, len(texts)) as advance:
-        for piece in parts(texts, PIECE):
+        for piece in parts(texts, PIECE * engine.workers):
             drain.stop_here()
-            done += [np.asarray(row, dtype=np.float32) for row in work(piece)]
+            done += [np.asarray(row, dtype=np.float32) for row in getattr(engine, work)(piece)]
             advance(len(piece))
     return done
