@@ -329,6 +329,34 @@ CASES = [
         ),
         absent="vllm",
     ),
+    Case(
+        "ray-missing",
+        "workers, where Ray is not installed",
+        "run lamb engine.workers=2 --dir DIR/run",
+        (
+            "engine.workers: Ray, which runs them, is not installed in this environment. Install isheep[ray], or give "
+            "engine.workers=0."
+        ),
+        absent="ray",
+    ),
+    Case(
+        "workers-of-a-server",
+        "workers that would all ask one server",
+        f"run lamb {OPENAI} engine.workers=4 --dir DIR/run",
+        (
+            "engine.workers: 4 workers would all ask the same server. Give 0, and as many engine.server.connections as "
+            "it can take."
+        ),
+    ),
+    on_lamb(
+        "ray-address",
+        "the address of a Ray cluster where nobody listens",
+        "engine.workers=2 engine.ray.address=127.0.0.1:9",
+        (
+            "engine.ray.address: no Ray cluster answers at 127.0.0.1:9 (…). Start one with `ray start --head`, mend "
+            "the address, or leave it out for one on this machine."
+        ),
+    ),
     on_lamb(
         "device-unknown",
         "a device that torch does not know",

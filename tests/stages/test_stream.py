@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isheep.engines import Completion, Engine, Request
+from isheep.engines import Completion, Request
+from isheep.engines.base import PIECE
 from isheep.errors import Interrupted
-from isheep.stages.stream import PIECE, in_order, parts, piecewise
+from isheep.stages.stream import in_order, parts, piecewise
 
 
 def asked(number: int) -> Request:
@@ -56,18 +57,19 @@ def test_parts_are_all_there_is_in_runs_of_the_size(items: list[int], size: int)
 def test_texts_are_worked_on_some_at_a_time_and_no_further_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
-    class Counting(Engine):
+    class Counting:
         workers = 2
 
         def embed(self, sequences: Any) -> list[list[float]]:
             sizes.append(len(sequences))
             return [[float(text[0]), 0.5] for text in sequences]
 
-    found = piecewise("Work", Counting(), "embed", [(number,) for number in range(2 * PIECE + 3)])
+    engine: Any = Counting()
+    found = piecewise("Work", engine, "embed", [(number,) for number in range(2 * PIECE + 3)])
     assert sizes == [2 * PIECE, 3]
     assert [row.tolist() for row in found] == [[float(number), 0.5] for number in range(2 * PIECE + 3)]
     assert {row.dtype for row in found} == {np.dtype(np.float32)}
     monkeypatch.setattr("isheep.drain._wanted", True)
     with pytest.raises(Interrupted):
-        piecewise("Work", Counting(), "embed", [(1,)])
+        piecewise("Work", engine, "embed", [(1,)])
     assert len(sizes) == 2

@@ -208,6 +208,12 @@ class RayEngine(Engine):
             self._lose(seat, first_line(error))
             return None
         except errors.RayTaskError as error:
+            if not seat.ready and any(other.ready for other in self._seats):
+                # A machine that joined and lacks the model, say, is no reason for the others to stop.
+                self._lose(seat, first_line(error.cause))
+                return None
+            if seat.ready and asked is seat.asked:
+                seat.asked = seat.actor.take.remote()
             if isinstance(error.cause, IsheepError):
                 raise error.cause from None
             raise StageError(f"engine.workers: {seat.place} failed ({first_line(error.cause)}).") from error
@@ -235,8 +241,7 @@ class RayEngine(Engine):
         self._losses += 1
         if self._losses > LOSSES * self.workers:
             raise StageError(f"engine.workers: {self._losses} were lost with nothing done between, at last: {why}")
-        line = f"! a worker is lost, {seat.place} ({why}); what it was at is done again"
-        say(line)
+        say(f"! a worker is lost, {seat.place} ({why.partition(': ')[0]}); what it was at is done again")
         self._orphans += seat.tasks
         self._ray.kill(seat.actor)
         self._seats[self._seats.index(seat)] = self._started()

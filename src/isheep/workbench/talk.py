@@ -190,7 +190,9 @@ class Talk:
             if self._models is None:
                 if known_folder(run.recipe.model.path) is None:
                     raise UserError(run.recipe.model.path, "is not here.", "Put the model back.")
-                self._models, self._of = Models(run.recipe), of
+                # One at a time asks, so one copy answers, whatever the run worked with.
+                engine = run.recipe.engine.model_copy(update={"workers": 0})
+                self._models, self._of = Models(run.recipe.model_copy(update={"engine": engine})), of
             return self._models.out_of(iteration)
 
     def _release(self) -> None:
