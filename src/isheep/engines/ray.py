@@ -34,6 +34,8 @@ LOSSES = 3
 """For each worker, with nothing done between: then it is no accident."""
 SILENCE_S = 30.0
 """Seconds without a worker, after which the user is told why that may be."""
+REASON = 100
+"""Characters of why a worker is lost, of which Ray says much."""
 CLOSING_S = 60.0
 """Seconds that workers may take to give their memory back."""
 
@@ -101,7 +103,7 @@ class RayEngine(Engine):
             yield completion
 
     def score_next(self, prompts: Sequence[Tokens], candidates: Sequence[Tokens]) -> list[list[float]]:
-        """As the engine's, `a window of them to a worker at a time."""
+        """As the engine's, a window of them to a worker at a time."""
         return self._in_pieces("score_next", prompts, self._window, candidates)
 
     def score_sequences(self, sequences: Sequence[Tokens]) -> list[list[float]]:
@@ -241,7 +243,7 @@ class RayEngine(Engine):
         self._losses += 1
         if self._losses > LOSSES * self.workers:
             raise StageError(f"engine.workers: {self._losses} were lost with nothing done between, at last: {why}")
-        say(f"! a worker is lost, {seat.place} ({why.partition(': ')[0]}); what it was at is done again")
+        say(f"! a worker is lost, {seat.place} ({why[:REASON]}); what it was at is done again")
         self._orphans += seat.tasks
         self._ray.kill(seat.actor)
         self._seats[self._seats.index(seat)] = self._started()
