@@ -12,6 +12,8 @@ from isheep.progress import say
 
 _wanted = False
 
+STOPPED = "stopped by the user; everything finished so far is kept"
+
 
 def wanted() -> bool:
     """Whether the user asked to stop."""
@@ -25,7 +27,7 @@ def stop_here() -> None:
         Interrupted: the user asked to stop.
     """
     if _wanted:
-        raise Interrupted("stopped by the user; everything finished so far is kept")
+        raise Interrupted(STOPPED)
 
 
 @contextmanager

@@ -63,6 +63,11 @@ def read(tokens: int) -> None:
     _read += tokens
 
 
+def read_so_far() -> int:
+    """Tokens that this process has read since it began."""
+    return _read
+
+
 def wrote(tokens: int) -> None:
     """So many tokens came out of it."""
     global _written

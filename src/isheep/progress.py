@@ -41,9 +41,14 @@ class Progress:
 Tell = Callable[[Progress], None]
 _tell: Tell | None = None
 
+Hear = Callable[[str], None]
+_hear: Hear | None = None
+
 
 def say(message: str) -> None:
     """Prints a message of one line or several, none of which a terminal acts upon or breaks, and no secret in them."""
+    if _hear is not None:
+        _hear(message)
     lines = "\n".join(printable(line) for line in without_secrets(message).split("\n"))
     CONSOLE.print(lines, highlight=False, soft_wrap=True)
 
@@ -57,6 +62,17 @@ def told_to(tell: Tell) -> Iterator[None]:
         yield
     finally:
         _tell = before
+
+
+@contextmanager
+def heard_by(hear: Hear) -> Iterator[None]:
+    """Within the block `hear` is told what is said, too."""
+    global _hear
+    before, _hear = _hear, hear
+    try:
+        yield
+    finally:
+        _hear = before
 
 
 @contextmanager

@@ -211,6 +211,13 @@ class TrainSettings(Settings):
     """Optimizer steps between evaluations and checkpoints."""
     track: list[Tracker] = []
     """Who is told how the training goes; see docs/trackers.md."""
+    launch: Literal["local", "ddp", "fsdp", "deepspeed"] = "local"
+    """The run's own process, or several by accelerate: each with the whole model, or with a part of it (FSDP, DeepSpeed
+    ZeRO-3); see docs/training.md."""
+    processes: Count | None = None
+    """So many on each machine; None: one for each GPU in sight."""
+    nodes: Count = 1
+    """Machines; more than one within an allocation of Slurm."""
 
 
 class HealthSettings(Settings):

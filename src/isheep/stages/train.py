@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from pathlib import Path
 from shutil import rmtree
+from typing import TYPE_CHECKING
 
 from isheep.encoder import Encoder
 from isheep.recipe import Recipe
 from isheep.seeding import derive_seed
 from isheep.store.run import Iteration
-from isheep.training.examples import read_examples, split, training_order
+from isheep.training.examples import Lessons, lessons
+
+if TYPE_CHECKING:
+    from isheep.training.trainer import Outcome
 
 
 def train(iteration: Iteration, earlier: Sequence[Iteration], recipe: Recipe, encoder: Encoder) -> None:
@@ -29,44 +33,63 @@ def train(iteration: Iteration, earlier: Sequence[Iteration], recipe: Recipe, en
 
     Raises:
         UserError: `one_last`, and the adapter before has another rank or alpha than the recipe.
-        StageError: there is nothing to train on, or the loss was no number from the start.
+        StageError: there is nothing to train on, the loss was no number from the start, or the processes of the
+            training ended without a word.
         Interrupted: the user asked to stop; a checkpoint was written.
     """
     checkpoints = iteration.path / "checkpoints"
     if iteration.weights_path.is_dir() and iteration.read_json("train.json") is not None:
         rmtree(checkpoints, ignore_errors=True)
         return
-    settings = recipe.train
     last = earlier[-1] if recipe.setting == "one_last" and earlier else None
     seed = derive_seed(recipe.seed, iteration.number, "train")
-    examples = read_examples(iteration.training_set_path, encoder, settings.cutoff)
-    training, held_out = split(examples, settings.held_out, seed)
-    steps = settings.steps or math.ceil(settings.epochs * len(training) / settings.batch_size)
-    order = training_order([len(example.ids) for example in training], steps, settings.batch_size, seed)
-
-    from isheep.training import weights
-    from isheep.training.trackers import Tracked
-    from isheep.training.trainer import Training
-
-    start = last.weights_path if last else None
-    tracked = Tracked(settings.track, iteration.path.parent, iteration.number)
-    outcome = Training(recipe, encoder, checkpoints, seed, f"Train {iteration.number}", start, tracked).run(
-        [training[index] for index in order], held_out
-    )
+    learned = lessons(iteration.training_set_path, recipe, encoder, seed)
+    outcome = _trained(iteration, last.weights_path if last else None, learned, recipe, encoder, seed)
     iteration.write_json(
         "train.json",
         {
             "start": f"iteration-{last.number}" if last else "base",
-            "examples": len(training),
-            "held_out": len(held_out),
+            "examples": len(learned.training),
+            "held_out": len(learned.held_out),
             "steps": outcome.steps,
-            "epochs": outcome.steps * settings.batch_size / len(training),
+            "epochs": outcome.steps * recipe.train.batch_size / len(learned.training),
             "loss": outcome.loss,
             "evaluation_loss": outcome.evaluation_loss,
             "kept_step": outcome.kept_step,
             "stopped": outcome.stopped,
         },
     )
-    with iteration.new_weights("model" if settings.method == "full" else "adapter") as folder:
+    from isheep.training import weights
+
+    with iteration.new_weights("model" if recipe.train.method == "full" else "adapter") as folder:
         weights.keep(outcome.checkpoint, folder, recipe, encoder)
     rmtree(checkpoints)
+
+
+def _trained(
+    iteration: Iteration, start: Path | None, learned: Lessons, recipe: Recipe, encoder: Encoder, seed: int
+) -> Outcome:
+    """By this process, or by those that `train.launch` asks for."""
+    from isheep.training.trackers import Tracked
+    from isheep.training.trainer import Training
+
+    checkpoints, title = iteration.path / "checkpoints", f"Train {iteration.number}"
+    if recipe.train.launch == "local":
+        tracked = Tracked(recipe.train.track, iteration.path.parent, iteration.number)
+        training = Training(recipe, encoder, checkpoints, seed, title, start, tracked)
+        return training.run(learned.in_order, learned.held_out)
+    from isheep.training.child import Task
+    from isheep.training.launch import Launch
+
+    task = Task(
+        recipe=recipe.model_dump(mode="json"),
+        directory=str(iteration.path.parent),
+        number=iteration.number,
+        checkpoints=str(checkpoints),
+        training_set=str(iteration.training_set_path),
+        seed=seed,
+        title=title,
+        start=str(start) if start else None,
+        steps=learned.steps,
+    )
+    return Launch(recipe, task).run()

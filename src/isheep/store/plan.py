@@ -42,6 +42,9 @@ HOW = (
     "train.micro_batch_size",
     "train.gradient_checkpointing",
     "train.track",
+    "train.launch",
+    "train.processes",
+    "train.nodes",
     "evaluate.evalplus",
     "evaluate.alpaca_eval",
     "evaluate.judge.connections",
@@ -167,7 +170,8 @@ STAGES: dict[str, Stage] = {
     ),
     "train": Stage(
         settings=("model", "train", "engine.device", "engine.threads", "setting", "seed"),
-        counts=dict.fromkeys(("setting", "train.track"), lambda recipe: None),
+        # A training under way goes on with another number of processes.
+        counts=dict.fromkeys(("setting", "train.track", "train.processes", "train.nodes"), lambda recipe: None),
         reads=(
             Reads("own", ("training-set.jsonl",)),
             Reads("last", WEIGHTS, when=lambda recipe: recipe.setting == "one_last"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from isheep.encoder import IGNORED, Encoder
 from isheep.errors import StageError
+from isheep.recipe import Recipe
 from isheep.store.files import read_json_lines
 
 logger = logging.getLogger(__name__)
@@ -24,6 +26,31 @@ class Example:
 
     ids: tuple[int, ...]
     labels: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """What one training learns from."""
+
+    training: list[Example]
+    held_out: list[Example]
+    in_order: list[Example]
+    """Of the training, as often as they are learned: one optimizer step's examples after the other's."""
+    steps: int
+    """That these are enough for."""
+
+
+def lessons(training_set: Path, recipe: Recipe, encoder: Encoder, seed: int) -> Lessons:
+    """Those of an iteration; the same in each process that trains it.
+
+    Raises:
+        StageError: there is nothing to train on.
+    """
+    settings = recipe.train
+    training, held_out = split(read_examples(training_set, encoder, settings.cutoff), settings.held_out, seed)
+    steps = settings.steps or math.ceil(settings.epochs * len(training) / settings.batch_size)
+    order = training_order([len(example.ids) for example in training], steps, settings.batch_size, seed)
+    return Lessons(training, held_out, [training[index] for index in order], steps)
 
 
 def read_examples(training_set: Path, encoder: Encoder, cutoff: int) -> list[Example]:

@@ -16,13 +16,15 @@ from trl import SFTTrainer
 from isheep import meter, watchdog
 from isheep.encoder import IGNORED
 from isheep.errors import StageError, first_line
+from isheep.training import ranks
 
 
 class Trainer(SFTTrainer):  # type: ignore[misc]
     """SFTTrainer that computes logits for learned positions alone and draws dropout's randomness at its rate.
 
     Its losses are the mean over learned tokens: of an optimizer step, and of all that is held out, however these are
-    cut into batches. Not covered: several processes, label smoothing, other losses than the negative log-likelihood.
+    cut into batches and however many processes share them. Not covered: label smoothing, other losses than the negative
+    log-likelihood.
     """
 
     held_out_tokens = 1.0
@@ -34,7 +36,9 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
             model.train()
         with self.compute_loss_context_manager():
             loss = self.compute_loss(model, self._prepare_inputs(inputs), num_items_in_batch=num_items_in_batch)
-        self.accelerator.backward(loss)
+        # DeepSpeed would divide it by the micro-batches of a step, as whose share it is computed already.
+        scaled = {"scale_wrt_gas": False} if self.is_deepspeed_enabled else {}
+        self.accelerator.backward(loss, **scaled)
         watchdog.beat()
         detached: torch.Tensor = loss.detach()
         return detached
@@ -55,8 +59,10 @@ class Trainer(SFTTrainer):  # type: ignore[misc]
             outputs = model(**others, use_cache=False)
         total = functional.cross_entropy(outputs.logits[0].float(), labels[learned], reduction="sum")
         if num_items_in_batch is None:
-            num_items_in_batch = len(labels) * self.held_out_tokens
-        loss = total / num_items_in_batch
+            loss = total / (len(labels) * self.held_out_tokens)
+        else:
+            # Counted over all processes, whose gradients are averaged and not summed.
+            loss = total * ranks.count() / num_items_in_batch
         if self.aux_loss_enabled:
             loss = loss + self.router_aux_loss_coef * outputs.aux_loss / self.current_gradient_accumulation_steps
         return (loss, outputs) if return_outputs else loss

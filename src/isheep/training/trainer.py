@@ -17,13 +17,14 @@ from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback, set_seed
 from trl import SFTConfig
 
-from isheep import drain
+from isheep import drain, meter
 from isheep.encoder import IGNORED, Encoder
 from isheep.engines.loading import pick_device
-from isheep.errors import StageError, UserError
+from isheep.errors import Interrupted, StageError, UserError
 from isheep.progress import bar, say
 from isheep.recipe import Recipe
 from isheep.store.files import read_json, sync, write_json
+from isheep.training import ranks
 from isheep.training.examples import Example
 from isheep.training.steps import Trainer, collator, is_out_of_memory, quicken_dropout
 from isheep.training.trackers import Tracked, tracking
@@ -72,11 +73,23 @@ class Training:
         title: str,
         start: Path | None = None,
         tracked: Tracked | None = None,
+        watch: Watching | None = None,
     ) -> None:
-        """`start` is a folder of weights to train on from; None begins with the base. `tracked`: who is told of it."""
+        """Says what is trained and who looks on.
+
+        Args:
+            recipe: the run's.
+            encoder: gives the tokens to pad with, and the tokenizer.
+            checkpoints: the folder.
+            seed: decides the adapter's first weights and what dropout drops.
+            title: names it in messages.
+            start: a folder of weights to train on from; None begins with the base.
+            tracked: who is told of it.
+            watch: what a process that another one started has in the place of a user.
+        """
         self._recipe, self._encoder, self._checkpoints = recipe, encoder, checkpoints
         self._seed, self._title, self._start = seed, title, start
-        self._tracked = tracked or Tracked()
+        self._tracked, self._watching = tracked or Tracked(), watch or Watching()
 
     def run(self, examples: Sequence[Example], held_out: Sequence[Example]) -> Outcome:
         """Trains on the examples in their order, `train.batch_size` an optimizer step.
@@ -95,36 +108,27 @@ class Training:
                 pair, or a checkpoint cannot be written.
             Interrupted: the user asked to stop; a checkpoint was written.
         """
-        settings = self._recipe.train
-        micro = _largest_divisor(settings.batch_size, settings.micro_batch_size)
-        while True:
-            try:
-                outcome = self._train(examples, held_out, micro)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-            else:
-                _free_memory()  # The engine comes next, in a process of its own if it is vLLM.
-                return outcome
-            # Outside the block nothing holds the tensors of the failed step any more.
-            _free_memory()
-            if micro == 1:
-                raise StageError(
-                    f"{self._checkpoints}: out of memory with a single pair at once. Lower train.cutoff, set "
-                    "train.gradient_checkpointing=true, or choose train.method=qlora or a smaller model."
-                )
-            micro = _largest_divisor(settings.batch_size, micro // 2)
-            line = f"! {self._title}: out of memory; going on from the last checkpoint with {micro} of the "
-            line += f"{settings.batch_size} pairs of a step at once (train.micro_batch_size)"
-            say(line)
+        return within_memory(
+            self._recipe,
+            self._checkpoints,
+            self._title,
+            self._recipe.train.batch_size,
+            lambda micro: self.once(examples, held_out, micro, last_whole(self._checkpoints)),
+        )
 
-    def _train(self, examples: Sequence[Example], held_out: Sequence[Example], micro: int) -> Outcome:
+    def once(self, examples: Sequence[Example], held_out: Sequence[Example], micro: int, last: Path | None) -> Outcome:
+        """Trains as `run` does, in one try: with `micro` pairs at once in each process, on from the checkpoint `last`.
+
+        Raises:
+            RuntimeError, MemoryError: memory does not suffice (`is_out_of_memory`).
+        """
         steps = len(examples) // self._recipe.train.batch_size
-        last = _last_whole(self._checkpoints)
+        done = step_of(last) if last else 0
         trainer = self._trainer(examples, held_out, steps, micro)
-        done = _step(last) if last else 0
-        with tracking(self._tracked, done) as told, bar(self._title, steps, done) as advance:
-            watch = _Watch(self._checkpoints, advance)
+        # All processes log the same; the first one tells of it.
+        tracked = self._tracked if ranks.own() == 0 else Tracked()
+        with tracking(tracked, done) as told, bar(self._title, steps, done) as advance:
+            watch = _Watch(self._checkpoints, advance, self._watching)
             trainer.add_callback(watch)
             trainer.add_callback(told)
             try:
@@ -133,12 +137,14 @@ class Training:
                 # Ours hold tensors and numbers; torch reads nothing else of them.
                 what = "is no checkpoint of isheep's own: it holds more than numbers, which could run any code."
                 raise UserError(str(last), what, "Delete it, and the training begins anew.") from None
+        # Until the first process has marked the last checkpoint and removed others.
+        ranks.wait()
         state = trainer.state
         if watch.broken is not None:
             kept_step = last_step = self._last_good(watch.broken, state.log_history)
         else:
             if state.global_step < steps:
-                drain.stop_here()
+                raise Interrupted(drain.STOPPED)
             kept_step, last_step = _best_step(state.log_history) or steps, steps
         losses = [entry["loss"] for entry in state.log_history if "loss" in entry and entry["step"] <= last_step]
         return Outcome(
@@ -152,7 +158,7 @@ class Training:
 
     def _last_good(self, broken: Broken, history: Sequence[dict[str, Any]]) -> int:
         """The step of the checkpoint that is kept of a training that broke: the best, or the last from before it."""
-        saved = map(_step, self._checkpoints.glob("checkpoint-*"))
+        saved = map(step_of, self._checkpoints.glob("checkpoint-*"))
         best = _best_step(history)
         kept = best or max((step for step in saved if step <= broken.good_until), default=None)
         mend = "Lower train.learning_rate or choose another model.dtype."
@@ -162,25 +168,28 @@ class Training:
         return kept
 
     def _trainer(self, examples: Sequence[Example], held_out: Sequence[Example], steps: int, micro: int) -> Any:
-        device = pick_device(self._recipe.engine.device)
+        on_cpu = pick_device(self._recipe.engine.device).type == "cpu"
         if self._recipe.engine.threads is not None:
             torch.set_num_threads(self._recipe.engine.threads)
+        # Before the model: where several processes train it, they know of each other by then, and how it is to be put
+        # in parts as it is read.
+        arguments = self._arguments(steps, micro, bool(held_out), on_cpu)
         set_seed(self._seed % 2**32)
-        model = trained_model(self._recipe, device, self._start)
-        if device.type == "cpu":
+        model = trained_model(self._recipe, self._place(arguments), self._start)
+        if on_cpu:
             quicken_dropout(model)
         twice = self._recipe.train.gradient_checkpointing
-        if twice is None:
-            twice = model.num_parameters() >= CHECKPOINTING_FROM
+        arguments.gradient_checkpointing = model.num_parameters() >= CHECKPOINTING_FROM if twice is None else twice
+        held_out = even(sorted(held_out, key=lambda example: len(example.ids)), micro)
         rounded = self._recipe.train.method == "qlora"
         trained = {
             name: one.detach().clone() for name, one in model.named_parameters() if rounded and one.requires_grad
         }
         trainer = Trainer(
             model=model,
-            args=self._arguments(steps, micro, bool(held_out), on_cpu=device.type == "cpu", checkpointing=twice),
+            args=arguments,
             train_dataset=_dataset(examples),
-            eval_dataset=_dataset(sorted(held_out, key=lambda example: len(example.ids))) if held_out else None,
+            eval_dataset=_dataset(held_out) if held_out else None,
             data_collator=collator(self._encoder.pad_id),
             processing_class=self._encoder.tokenizer,
         )
@@ -193,9 +202,19 @@ class Training:
         # The tokenizer need not lie in every checkpoint, nor may the trainer change the model's special tokens by it.
         trainer.processing_class = None
         trainer.remove_callback(PrinterCallback)
+        if ranks.own() > 0:
+            # The weights began alike; what dropout drops of other pairs need not be the same.
+            torch.manual_seed((self._seed + ranks.own()) % 2**32)
         return trainer
 
-    def _arguments(self, steps: int, micro: int, evaluated: bool, on_cpu: bool, checkpointing: bool) -> Any:
+    def _place(self, arguments: Any) -> torch.device:
+        """Where the model is read to: FSDP puts it in parts from there to the devices."""
+        if self._recipe.train.launch == "local":
+            return pick_device(self._recipe.engine.device)
+        device: torch.device = torch.device("cpu") if self._recipe.train.launch == "fsdp" else arguments.device
+        return device
+
+    def _arguments(self, steps: int, micro: int, evaluated: bool, on_cpu: bool) -> Any:
         settings, dtype = self._recipe.train, self._recipe.model.dtype
         arguments = SFTConfig(
             output_dir=str(self._checkpoints),
@@ -205,8 +224,7 @@ class Training:
             max_steps=steps,
             per_device_train_batch_size=micro,
             per_device_eval_batch_size=micro,
-            gradient_accumulation_steps=settings.batch_size // micro,
-            gradient_checkpointing=checkpointing,
+            gradient_accumulation_steps=settings.batch_size // (micro * ranks.started()),
             learning_rate=settings.learning_rate,
             lr_scheduler_type=SCHEDULES.get(settings.schedule, settings.schedule),
             warmup_steps=settings.warmup_steps,
@@ -228,6 +246,61 @@ class Training:
         # With several GPUs in sight the trainer would ask for a launcher; an adapter trains on one.
         arguments._n_gpu = min(arguments.n_gpu, 1)
         return arguments
+
+
+def within_memory(
+    recipe: Recipe, checkpoints: Path, title: str, share: int, attempt: Callable[[int], Outcome]
+) -> Outcome:
+    """What comes of `attempt`, which trains with so many pairs at once: half of them where memory does not suffice.
+
+    `share` is a step's pairs that one process has.
+
+    Raises:
+        StageError: memory does not suffice for a single pair.
+    """
+    micro = _largest_divisor(share, recipe.train.micro_batch_size)
+    while True:
+        try:
+            outcome = attempt(micro)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            _free_memory()  # The engine comes next, in a process of its own if it is vLLM.
+            return outcome
+        # Outside the block nothing holds the tensors of the failed step any more.
+        _free_memory()
+        if micro == 1:
+            raise StageError(
+                f"{checkpoints}: out of memory with a single pair at once. Lower train.cutoff, set "
+                "train.gradient_checkpointing=true, or choose train.method=qlora or a smaller model."
+            )
+        micro = _largest_divisor(share, micro // 2)
+        line = f"! {title}: out of memory; going on from the last checkpoint with {micro} of the "
+        line += f"{share} pairs of a step at once (train.micro_batch_size)"
+        say(line)
+
+
+def even(held_out: Sequence[Example], micro: int) -> list[Example]:
+    """As many as all processes read `micro` at a time; those added are learned nothing of, so they count for nothing.
+
+    Otherwise the library would evaluate some twice so that each process has as many.
+    """
+    missing = -len(held_out) % (micro * ranks.count()) if ranks.count() > 1 else 0
+    nothing = [Example(one.ids, (IGNORED,) * len(one.ids)) for one in held_out[:1]]
+    return [*held_out, *nothing * missing]
+
+
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """What a training asks and tells as it goes on."""
+
+    wanted: Callable[[], bool] = drain.wanted
+    """Whether it shall stop."""
+    tell: Callable[[int, int], None] = lambda step, tokens: None
+    """Is told the step and the tokens that all processes have read; where several train, in the first of them."""
+    beat: Callable[[], None] = lambda: None
+    """Is called for what is done within a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,14 +332,30 @@ def broken(losses: Sequence[tuple[int, float]], steps: int = EXPLODED_OVER) -> B
 class _Watch(TrainerCallback):  # type: ignore[misc]
     """Progress, the stop that the user asks for, losses that go wrong, and which checkpoints stay."""
 
-    def __init__(self, checkpoints: Path, advance: Callable[[int], None]) -> None:
-        self._checkpoints, self._advance = checkpoints, advance
+    def __init__(self, checkpoints: Path, advance: Callable[[int], None], watching: Watching) -> None:
+        self._checkpoints, self._advance, self._watching = checkpoints, advance, watching
         self.broken: Broken | None = None
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._advance(1)
-        if drain.wanted() and state.global_step < state.max_steps:
+        if self._told(args, state) and state.global_step < state.max_steps:
             control.should_save = control.should_training_stop = True
+
+    def on_substep_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._watching.beat()
+
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._watching.beat()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._told(args, state)
+
+    def _told(self, args: Any, state: Any) -> bool:
+        """Tells how far it is; returns whether one of the processes is to stop, so that all of them do."""
+        wanted, tokens = ranks.sums([int(self._watching.wanted()), meter.read_so_far()], args.device)
+        if ranks.own() == 0:
+            self._watching.tell(state.global_step, tokens)
+        return wanted > 0
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
         losses = [(entry["step"], entry["loss"]) for entry in state.log_history if "loss" in entry]
@@ -281,11 +370,14 @@ class _Watch(TrainerCallback):  # type: ignore[misc]
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Marks the new checkpoint as whole; the best so far stays, and enough of the last ones to go back to."""
+        ranks.wait()
+        if ranks.own() > 0:
+            return
         newest = self._checkpoints / f"checkpoint-{state.global_step}"
-        for file in newest.iterdir():
+        for file in _files(newest):
             sync(file)
         write_json(newest / WHOLE, _sizes(newest))
-        saved = {_step(folder): folder for folder in self._checkpoints.glob("checkpoint-*")}
+        saved = {step_of(folder): folder for folder in self._checkpoints.glob("checkpoint-*")}
         best = _best_step(state.log_history)
         past = [step for step in saved if step < state.global_step - EXPLODED_OVER]
         going_back = {step for step in saved if step >= max(past, default=0)} if best is None else {best}
@@ -305,7 +397,7 @@ def _learned_tokens(examples: Sequence[Example]) -> int:
     return sum(label != IGNORED for example in examples for label in example.labels[1:])
 
 
-def _last_whole(checkpoints: Path) -> Path | None:
+def last_whole(checkpoints: Path) -> Path | None:
     """The newest checkpoint that was saved to its end and is as it was then; others are removed."""
     whole = []
     for folder in checkpoints.glob("checkpoint-*"):
@@ -314,15 +406,20 @@ def _last_whole(checkpoints: Path) -> Path | None:
         else:
             logger.warning("%s is not whole, it was cut or damaged; training goes on from an earlier one", folder)
             rmtree(folder)
-    return max(whole, key=_step, default=None)
+    return max(whole, key=step_of, default=None)
 
 
 def _sizes(checkpoint: Path) -> dict[str, int]:
-    """File name -> bytes."""
-    return {file.name: file.stat().st_size for file in sorted(checkpoint.iterdir()) if file.name != WHOLE}
+    """File -> bytes."""
+    files = [file for file in _files(checkpoint) if file.name != WHOLE]
+    return {file.relative_to(checkpoint).as_posix(): file.stat().st_size for file in files}
 
 
-def _step(checkpoint: Path) -> int:
+def _files(checkpoint: Path) -> list[Path]:
+    return sorted(file for file in checkpoint.rglob("*") if file.is_file())
+
+
+def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("checkpoint-"))
 
 

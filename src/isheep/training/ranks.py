@@ -1,0 +1,48 @@
+"""The processes of one training, seen from each of them: how many there are, and what they agree on."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import distributed
+
+
+def count() -> int:
+    """Processes of this training; 1 where nothing launched it."""
+    return distributed.get_world_size() if _together() else 1
+
+
+def own() -> int:
+    """Which of them this is, from 0 on; the first writes what there is to write."""
+    return distributed.get_rank() if _together() else int(os.environ.get("RANK", "0"))
+
+
+def started() -> int:
+    """How many processes there will be; known before they have found each other."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def wait() -> None:
+    """Until all are here."""
+    if _together():
+        distributed.barrier()
+
+
+def sums(numbers: list[int], device: torch.device) -> list[int]:
+    """Of each number the sum over all processes."""
+    if not _together():
+        return numbers
+    found = torch.tensor(numbers, dtype=torch.int64, device=device)
+    distributed.all_reduce(found)
+    return [int(number) for number in found.tolist()]
+
+
+def part() -> None:
+    """The last that they do together."""
+    if _together():
+        distributed.destroy_process_group()
+
+
+def _together() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
