@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import torch
+from accelerate import DistributedType, PartialState
 from torch import distributed
 
 
@@ -21,6 +22,11 @@ def own() -> int:
 def started() -> int:
     """How many processes there will be; known before they have found each other."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def put_in_parts_on_cpus() -> None:
+    """Has FSDP work on CPUs, too: accelerate means it for GPUs, and would give each process the whole model unasked."""
+    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
 
 
 def wait() -> None:

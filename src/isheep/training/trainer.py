@@ -174,6 +174,8 @@ class Training:
         # Before the model: where several processes train it, they know of each other by then, and how it is to be put
         # in parts as it is read.
         arguments = self._arguments(steps, micro, bool(held_out), on_cpu)
+        if self._recipe.train.launch == "fsdp" and on_cpu:
+            ranks.put_in_parts_on_cpus()
         set_seed(self._seed % 2**32)
         model = trained_model(self._recipe, self._place(arguments), self._start)
         if on_cpu:
@@ -193,6 +195,7 @@ class Training:
             data_collator=collator(self._encoder.pad_id),
             processing_class=self._encoder.tokenizer,
         )
+        refuse_whole(trainer, self._recipe.train.launch)
         # TRL rounds the adapter of a quantized model to bfloat16, to which a small step adds nothing.
         for name, one in trainer.model.named_parameters():
             if name in trained:
@@ -279,6 +282,12 @@ def within_memory(
         line = f"! {title}: out of memory; going on from the last checkpoint with {micro} of the "
         line += f"{share} pairs of a step at once (train.micro_batch_size)"
         say(line)
+
+
+def refuse_whole(trainer: Any, launch: str) -> None:
+    """Raises StageError where each process would hold the whole model, and parts were asked for."""
+    if (launch == "fsdp" and not trainer.is_fsdp_enabled) or (launch == "deepspeed" and not trainer.is_deepspeed_enabled):
+        raise StageError(f"accelerate did not set up {launch}, which train.launch asks for.")
 
 
 def even(held_out: Sequence[Example], micro: int) -> list[Example]:
