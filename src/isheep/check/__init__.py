@@ -10,6 +10,7 @@ from isheep.check.assess import refuse_contradictions, unused_prompts
 from isheep.check.engine import engine_found, refuse_device
 from isheep.check.evaluate import benchmarks_found, code_let_in
 from isheep.check.findings import Finding, counted, nearest_existing
+from isheep.check.launch import launch_found
 from isheep.check.model import assessor_found, checkpoint_of, context_found, refuse_unknown_architecture, template_found
 from isheep.check.resources import disk_found, memory_found
 from isheep.check.select import rules_in_force
@@ -49,6 +50,7 @@ def check(recipe: Recipe, directory: Path | None = None, accept_changes: bool = 
 def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool) -> Iterator[Finding]:
     """From cheap to dear: the tokenizer comes late since its library takes seconds to start, a server last."""
     yield from settings_found(recipe)
+    yield from launch_found(recipe)
     yield from trackers_found(recipe)
     refuse_contradictions(recipe)
     yield from _prompts(recipe)

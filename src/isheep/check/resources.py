@@ -22,6 +22,8 @@ CHECKPOINTS = 3
 """Checkpoints that lie on disk at once while training: the best, the newest and the one that is being written."""
 CHECKPOINT_COPIES = 3
 """Numbers in a checkpoint for each that is trained: itself and the two moments of the optimizer."""
+SAVED_TWICE = ("fsdp", "deepspeed")
+"""Launches whose checkpoints hold the numbers once to go on from, and once for everybody else."""
 TRAINING_COPIES = CHECKPOINT_COPIES + 1
 """The same in memory, with the gradient."""
 RESERVE = 64 * 2**20
@@ -37,7 +39,8 @@ def disk_needed(recipe: Recipe, checkpoint: Checkpoint) -> int:
     records = 2 (table and training set) x TOKEN_BYTES x size x (tokens of a request, of a response and of each score
     that is asked for, all at their limits), and with total_base as much again for each pair of an earlier iteration in
     a training set; weights = an adapter in float32, or the whole model in its dtype, and
-    checkpoints = CHECKPOINTS x CHECKPOINT_COPIES x SAVED_NUMBER_BYTES x the numbers that are trained.
+    checkpoints = CHECKPOINTS x CHECKPOINT_COPIES (one more where they are SAVED_TWICE) x SAVED_NUMBER_BYTES x the
+    numbers that are trained.
     """
     written = recipe.assess.max_new_tokens if recipe.assess.read == "generate" else DISTRIBUTION_TOKENS
     tokens = recipe.synthesize.max_new_tokens + recipe.respond.max_new_tokens + len(recipe.assess.questions) * written
@@ -48,7 +51,8 @@ def disk_needed(recipe: Recipe, checkpoint: Checkpoint) -> int:
         weights = NUMBER_BYTES[recipe.model.dtype] * checkpoint.parameters
     again = sum(training_pairs(recipe)) - sum(most_pairs(recipe))
     records_again = TOKEN_BYTES * again * tokens
-    checkpoints = CHECKPOINTS * CHECKPOINT_COPIES * trained
+    copies = CHECKPOINT_COPIES + (recipe.train.launch in SAVED_TWICE)
+    checkpoints = CHECKPOINTS * copies * trained
     return RESERVE + recipe.iterations * (records + weights) + records_again + checkpoints
 
 

@@ -87,6 +87,8 @@ def without_effect(recipe: Recipe) -> list[str]:
     idle = []
     if recipe.train.method == "full" and recipe.train.lora != LoraSettings():
         idle.append("train.lora is for adapters, and train.method is full")
+    if recipe.train.launch == "local" and (recipe.train.processes is not None or recipe.train.nodes > 1):
+        idle.append("train.processes and train.nodes are for several processes, and train.launch is local")
     if recipe.iterations == 1:
         if recipe.setting in ("one_last", "total_base"):
             idle.append(f"setting {recipe.setting} differs from one_base from iteration 2 on, and iterations is 1")

@@ -79,7 +79,7 @@ def _trained(
         training = Training(recipe, encoder, checkpoints, seed, title, start, tracked)
         return training.run(learned.in_order, learned.held_out)
     from isheep.training.child import Task
-    from isheep.training.launch import Launch
+    from isheep.training.launched import Launch
 
     task = Task(
         recipe=recipe.model_dump(mode="json"),

@@ -238,7 +238,8 @@ class Training:
             logging_steps=1,
             logging_nan_inf_filter=False,
             seed=self._seed % 2**32,
-            use_cpu=on_cpu,
+            # accelerate hands a model to DeepSpeed only where it is not told of a CPU, which DeepSpeed finds by itself.
+            use_cpu=on_cpu and settings.launch != "deepspeed",
             bf16=dtype == "bfloat16",
             fp16=dtype == "float16",
             dataloader_num_workers=0,
@@ -286,7 +287,9 @@ def within_memory(
 
 def refuse_whole(trainer: Any, launch: str) -> None:
     """Raises StageError where each process would hold the whole model, and parts were asked for."""
-    if (launch == "fsdp" and not trainer.is_fsdp_enabled) or (launch == "deepspeed" and not trainer.is_deepspeed_enabled):
+    if (launch == "fsdp" and not trainer.is_fsdp_enabled) or (
+        launch == "deepspeed" and not trainer.is_deepspeed_enabled
+    ):
         raise StageError(f"accelerate did not set up {launch}, which train.launch asks for.")
 
 
@@ -430,6 +433,11 @@ def _files(checkpoint: Path) -> list[Path]:
 
 def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("checkpoint-"))
+
+
+def saved_by(checkpoint: Path) -> int:
+    """How many processes wrote it, each of which left the state of its generators."""
+    return len(list(checkpoint.glob("rng_state*.pth")))
 
 
 def _evaluations(history: Sequence[dict[str, Any]]) -> dict[int, float]:
