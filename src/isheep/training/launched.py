@@ -86,7 +86,7 @@ class Launch:
         address = "127.0.0.1" if self._recipe.train.nodes == 1 else first_machine()
         # A session of its own: Ctrl-C is this process's business, which asks them to stop.
         return subprocess.Popen(  # noqa: S603  # this interpreter, or srun and a shell whose text is our own
-            command(self._recipe, self._folder, address, _free_port()),
+            command(self._recipe, self._folder, address, free_port()),
             env={**os.environ, **variables(self._recipe)},
             stdin=subprocess.PIPE,
             stdout=log,
@@ -131,7 +131,8 @@ class Launch:
         return f"; all that they said is in {self._folder / LOG}, at last:{told}" if told else ""
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """One of this machine that nobody listens at."""
     with socket.socket() as one:
         one.bind(("", 0))
         port: int = one.getsockname()[1]
