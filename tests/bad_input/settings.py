@@ -224,6 +224,61 @@ CASES = [
         "train.micro_batch_size: 3 does not divide train.batch_size 16. Give a divisor of it.",
     ),
     on_lamb(
+        "launch-uneven",
+        "pairs of a step that the processes cannot share",
+        "train.launch=ddp train.processes=3",
+        (
+            "train.batch_size: 16 pairs of a step are not the same number for each of 3 processes. Give a "
+            "multiple of 3, or another train.processes."
+        ),
+    ),
+    on_lamb(
+        "launch-uncounted",
+        "several processes on a CPU, and nothing says how many",
+        "train.launch=fsdp",
+        (
+            "train.processes: null means a process for each GPU, and the training has none "
+            "(engine.device). Give a number, such as 2."
+        ),
+    ),
+    on_lamb(
+        "launch-in-four-bits",
+        "4 bits to put in parts",
+        "train.launch=fsdp train.processes=2 train.method=qlora",
+        (
+            "train.launch: fsdp would leave the base in 4 bits whole in each process, since it parts only "
+            "numbers with a point. Give ddp, or train.method=lora."
+        ),
+    ),
+    on_lamb(
+        "launch-on-one-device",
+        "several processes on one GPU",
+        "train.launch=ddp train.processes=2 engine.device=cuda:1",
+        (
+            "train.launch: ddp gives each process a device of its own, but engine.device is cuda:1. Set "
+            "engine.device to auto, cpu or cuda, or train.launch to local."
+        ),
+    ),
+    on_lamb(
+        "launch-without-a-cluster",
+        "several machines outside of a cluster",
+        "train.launch=ddp train.processes=2 train.nodes=2",
+        (
+            "train.nodes: 2 machines are started by Slurm's srun, and this is no allocation of Slurm. Start "
+            "the run by sbatch or within salloc, or give 1."
+        ),
+    ),
+    Case(
+        "deepspeed-missing",
+        "DeepSpeed, where it is not installed",
+        "run lamb train.launch=deepspeed train.processes=2 --dir DIR/run",
+        (
+            "train.launch: DeepSpeed is not installed. Install it with `pip install "
+            '"isheep[deepspeed]"`, or give fsdp, which does the same by torch alone.'
+        ),
+        absent="deepspeed",
+    ),
+    on_lamb(
         "warmup",
         "a warmup as long as the training",
         "train.warmup_steps=100",
