@@ -60,9 +60,9 @@ def command(recipe: Recipe, folder: Path, address: str, port: int) -> list[str]:
 
 
 def variables(recipe: Recipe) -> dict[str, str]:
-    """Of the processes' environment, beside the user's own."""
+    """Of the processes' environment, over the user's own."""
     found = {"TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "PYTHONUNBUFFERED": "1"}
-    if not _on_gpus(recipe):
+    if not on_gpus(recipe):
         # A GPU that is in sight would be taken for what FSDP puts its parts on.
         found |= {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"}
         if recipe.train.launch != "deepspeed":
@@ -94,7 +94,8 @@ def first_machine() -> str:
         raise StageError(f"Slurm does not tell which machines there are ({error}).") from error
 
 
-def _on_gpus(recipe: Recipe) -> bool:
+def on_gpus(recipe: Recipe) -> bool:
+    """Whether the processes train on GPUs, each on one of its own."""
     import torch
 
     return recipe.engine.device != "cpu" and torch.cuda.is_available()

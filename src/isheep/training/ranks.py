@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 from accelerate import DistributedType, PartialState
 from torch import distributed
@@ -16,12 +14,7 @@ def count() -> int:
 
 def own() -> int:
     """Which of them this is, from 0 on; the first writes what there is to write."""
-    return distributed.get_rank() if _together() else int(os.environ.get("RANK", "0"))
-
-
-def started() -> int:
-    """How many processes there will be; known before they have found each other."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return distributed.get_rank() if _together() else 0
 
 
 def put_in_parts_on_cpus() -> None:

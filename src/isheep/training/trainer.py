@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback, set_seed
+from transformers.trainer_pt_utils import get_model_param_count
 from trl import SFTConfig
 
 from isheep import drain, meter
@@ -26,6 +27,7 @@ from isheep.recipe import Recipe
 from isheep.store.files import read_json, sync, write_json
 from isheep.training import ranks
 from isheep.training.examples import Example
+from isheep.training.launch import on_gpus, processes
 from isheep.training.steps import Trainer, collator, is_out_of_memory, quicken_dropout
 from isheep.training.trackers import Tracked, tracking
 from isheep.training.weights import trained_model
@@ -90,6 +92,7 @@ class Training:
         self._recipe, self._encoder, self._checkpoints = recipe, encoder, checkpoints
         self._seed, self._title, self._start = seed, title, start
         self._tracked, self._watching = tracked or Tracked(), watch or Watching()
+        self._processes = 1 if recipe.train.launch == "local" else recipe.train.nodes * processes(recipe)
 
     def run(self, examples: Sequence[Example], held_out: Sequence[Example]) -> Outcome:
         """Trains on the examples in their order, `train.batch_size` an optimizer step.
@@ -168,7 +171,9 @@ class Training:
         return kept
 
     def _trainer(self, examples: Sequence[Example], held_out: Sequence[Example], steps: int, micro: int) -> Any:
-        on_cpu = pick_device(self._recipe.engine.device).type == "cpu"
+        alone = self._recipe.train.launch == "local"
+        # Several processes do not try the device, which would leave something of each on the first GPU.
+        on_cpu = pick_device(self._recipe.engine.device).type == "cpu" if alone else not on_gpus(self._recipe)
         if self._recipe.engine.threads is not None:
             torch.set_num_threads(self._recipe.engine.threads)
         # Before the model: where several processes train it, they know of each other by then, and how it is to be put
@@ -181,7 +186,9 @@ class Training:
         if on_cpu:
             quicken_dropout(model)
         twice = self._recipe.train.gradient_checkpointing
-        arguments.gradient_checkpointing = model.num_parameters() >= CHECKPOINTING_FROM if twice is None else twice
+        parted = self._recipe.train.launch == "deepspeed"
+        parameters = get_model_param_count(model) if parted else model.num_parameters()
+        arguments.gradient_checkpointing = parameters >= CHECKPOINTING_FROM if twice is None else twice
         held_out = even(sorted(held_out, key=lambda example: len(example.ids)), micro)
         rounded = self._recipe.train.method == "qlora"
         trained = {
@@ -227,7 +234,7 @@ class Training:
             max_steps=steps,
             per_device_train_batch_size=micro,
             per_device_eval_batch_size=micro,
-            gradient_accumulation_steps=settings.batch_size // (micro * ranks.started()),
+            gradient_accumulation_steps=settings.batch_size // (micro * self._processes),
             learning_rate=settings.learning_rate,
             lr_scheduler_type=SCHEDULES.get(settings.schedule, settings.schedule),
             warmup_steps=settings.warmup_steps,

@@ -36,8 +36,10 @@ def trained_model(recipe: Recipe, device: torch.device, start: Path | None) -> A
         # A step changes a weight by less than half precision can add to it. Autocast computes in the recipe's dtype.
         return load_model(start or folder, "float32", device).requires_grad_(True)
     model = load_model(folder, recipe.model.dtype, device, in_four_bits=method == "qlora")
+    # ZeRO-3 keeps small weights whole, all of one dtype, and the precise copy of each in its optimizer.
+    precise = recipe.train.launch != "deepspeed"
     if start is not None:
-        return _adapted(model, start, settings)
+        return _adapted(model, start, settings, precise)
     adapter = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
@@ -45,7 +47,7 @@ def trained_model(recipe: Recipe, device: torch.device, start: Path | None) -> A
         target_modules="all-linear",
         task_type="CAUSAL_LM",
     )
-    return get_peft_model(model, adapter)
+    return get_peft_model(model, adapter, autocast_adapter_dtype=precise)
 
 
 def keep(checkpoint: Path, folder: Path, recipe: Recipe, encoder: Encoder) -> None:
@@ -65,7 +67,7 @@ def keep(checkpoint: Path, folder: Path, recipe: Recipe, encoder: Encoder) -> No
         raise StageError(f"{what} Make room or mend the rights.") from error
 
 
-def _adapted(model: Any, start: Path, settings: LoraSettings) -> Any:
+def _adapted(model: Any, start: Path, settings: LoraSettings, precise: bool) -> Any:
     """The model with a saved adapter on it, ready to be trained on; UserError for a pickle, or another shape."""
     refuse_adapter(start)
     config = LoraConfig.from_pretrained(str(start))
@@ -74,7 +76,9 @@ def _adapted(model: Any, start: Path, settings: LoraSettings) -> Any:
             what = f"is {wanted}, but setting `one_last` trains the adapter of {start} on, whose {key} is {saved}."
             raise UserError(f"train.lora.{key}", what, f"Give {saved}, or another setting.")
     config.inference_mode, config.lora_dropout = False, settings.dropout
-    return PeftModel.from_pretrained(model, str(start), is_trainable=True, config=config)
+    return PeftModel.from_pretrained(
+        model, str(start), is_trainable=True, config=config, autocast_adapter_dtype=precise
+    )
 
 
 def _copy_adapter(checkpoint: Path, folder: Path, base: str) -> None:
