@@ -19,7 +19,7 @@ SOURCE = Path(isheep.__file__).parent
 WHOLE = "Give a whole number of at least 1"
 TRAIN = (
     "Settings of `train` are lora, method, learning_rate, schedule, warmup_steps, epochs, steps, batch_size, "
-    "micro_batch_size, gradient_checkpointing, cutoff, held_out, evaluate_every, track."
+    "micro_batch_size, gradient_checkpointing, cutoff, held_out, evaluate_every, track, launch, processes, nodes."
 )
 
 
