@@ -31,9 +31,10 @@ from isheep.measure import measure_models
 from isheep.recipe import RUNS_CODE, Recipe, load_recipe, settings_of, without_code
 from isheep.recipe.settings import EvaluateSettings
 from isheep.store import files
+from isheep.store.files import WHOLE
 from isheep.store.run import Run
 from isheep.training.examples import Example
-from isheep.training.trainer import WHOLE, Training
+from isheep.training.trainer import Training
 
 CPU = torch.device("cpu")
 

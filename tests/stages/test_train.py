@@ -22,9 +22,10 @@ from isheep.engines.transformers import TransformersEngine
 from isheep.errors import Interrupted, StageError, UserError
 from isheep.recipe import Recipe, parse_recipe
 from isheep.stages.train import train
+from isheep.store.files import WHOLE
 from isheep.store.run import Run
 from isheep.training.examples import Example
-from isheep.training.trainer import WHOLE, Training
+from isheep.training.trainer import Training
 
 ROWS: list[dict[str, Any]] = [
     {

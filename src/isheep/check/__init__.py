@@ -30,11 +30,12 @@ from isheep.seeds import load_seeds
 from isheep.stages.assess import load_prompt, prompt_files
 from isheep.stages.respond import FIELDS as PRINCIPLES
 from isheep.stages.synthesize import FIELDS
+from isheep.store.lock import refuse_unfit
 from isheep.store.run import refuse_changed_recipe, refuse_foreign
 
 
 def check(recipe: Recipe, directory: Path | None = None, accept_changes: bool = False) -> list[Finding]:
-    """Looks at everything that a run of the recipe stands on; takes seconds and writes nothing.
+    """Looks at everything that a run of the recipe stands on; takes seconds and leaves nothing behind.
 
     Args:
         recipe: what would be run.
@@ -129,6 +130,7 @@ def _run_directory(recipe: Recipe, directory: Path, accept_changes: bool) -> Fin
         reason = "Permission denied"
     if reason:
         raise UserError(str(directory), f"cannot be written ({reason}).", "Give another --dir or mend the rights.")
+    refuse_unfit(existing)
     if not directory.is_dir():
         return Finding("directory", f"{directory}  new")
     refuse_foreign(directory)

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import traceback
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -19,6 +20,7 @@ from isheep.errors import IsheepError, UserError
 from isheep.progress import say
 from isheep.recipe import Recipe, dump_recipe, load_recipe
 from isheep.recipe.files import about_recipes
+from isheep.store.remote import is_url
 from isheep.store.run import Run
 from isheep.terminal import SafeLines, printable
 
@@ -36,7 +38,7 @@ RecipeWords = Annotated[
         metavar="[RECIPE ...] [KEY=VALUE ...]", help="A recipe (default: lamb), others laid over it, and settings."
     ),
 ]
-RunDirectory = Annotated[Path, typer.Argument(metavar="DIR", help="The directory of a run.")]
+RunDirectory = Annotated[str, typer.Argument(metavar="DIR", help="The directory of a run, or its URL.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 OUT = Console(highlight=False, markup=False, emoji=False)
@@ -45,9 +47,18 @@ NO_PLACE = (errno.EACCES, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.E
 """What the system says of a path that cannot be what the user gave it for."""
 
 
+def _local(path: str) -> Path:
+    """A path on this machine, for what is not done at a URL."""
+    if is_url(path):
+        raise UserError(path, "has to be a path on this machine.", "Give one (docs/storage.md says what takes a URL).")
+    return Path(path)
+
+
 @app.command()
 def run(
-    directory: Annotated[Path, typer.Option("--dir", help="Where the run lives; the same command resumes it.")],
+    directory: Annotated[
+        str, typer.Option("--dir", help="Where the run lives, a URL too; the same command resumes it.")
+    ],
     words: RecipeWords = None,
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="Go on with other settings; what they touch is set aside.")
@@ -61,14 +72,17 @@ def run(
     from isheep.report import write_report
     from isheep.store.status import status as read_status
 
-    finished = run_loop(recipe, directory, after_iteration=write_report, accept_changes=accept_changes)
+    with _worked_on(directory) as here:
+        finished = run_loop(recipe, here, after_iteration=write_report, accept_changes=accept_changes)
     OUT.print(status_table(read_status(finished)))
-    _line(f"report: {directory / 'report.html'}")
+    _line(f"report: {directory.rstrip('/')}/report.html")
 
 
 @app.command()
 def sweep(
-    directory: Annotated[Path, typer.Option("--dir", help="Where the runs live; the same command resumes them.")],
+    directory: Annotated[
+        Path, typer.Option("--dir", parser=_local, help="Where the runs live; the same command resumes them.")
+    ],
     words: RecipeWords = None,
     over: Annotated[
         list[str] | None,
@@ -89,7 +103,7 @@ def sweep(
 
 
 @app.command(hidden=True)
-def work(directory: RunDirectory) -> None:
+def work(directory: Annotated[Path, typer.Argument(metavar="DIR")]) -> None:
     """Help with the sweep that another process runs."""
     _quiet()
     from isheep.report import write_report
@@ -100,14 +114,14 @@ def work(directory: RunDirectory) -> None:
 
 @app.command()
 def compare(
-    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Runs, or sweeps.")],
+    directories: Annotated[list[str], typer.Argument(metavar="DIR...", help="Runs, or sweeps.")],
     as_json: AsJson = False,
 ) -> None:
     """Show runs side by side, and which differences between their scores are beyond noise."""
     from isheep.cli.side_by_side import comparison
     from isheep.compare import compare as compare_runs
 
-    found = compare_runs(directories)
+    found = compare_runs([_here(directory) for directory in directories])
     _print_json(found) if as_json else OUT.print(comparison(found))
 
 
@@ -121,12 +135,12 @@ def status(
     if live and as_json:
         raise UserError("--watch --json", "a document is of one moment.", "Give one of them.")
     if live:
-        _watch(directory)
+        _watch(_local(directory))
         return
     from isheep.cli.tables import status_table
     from isheep.store.status import status as read_status
 
-    found = read_status(Run.read(directory))
+    found = read_status(Run.read(_here(directory)))
     _print_json(found) if as_json else OUT.print(status_table(found))
 
 
@@ -147,7 +161,7 @@ def records(
     if kept and dropped:
         raise UserError("--kept --dropped", "no record is both.", "Give one of them, or none.")
     wanted = True if kept else False if dropped else None
-    found = find(Run.read(directory), iteration=iteration, kept=wanted, reason=reason, limit=limit)
+    found = find(Run.read(_here(directory)), iteration=iteration, kept=wanted, reason=reason, limit=limit)
     if as_json:
         _print_json([record.as_dict() for record in found])
     for record in found if not as_json else []:
@@ -163,11 +177,16 @@ def report(directory: RunDirectory) -> None:
     from isheep.report import write_figures, write_report
     from isheep.report.sweep import is_sweep, write_sweep_report
 
-    if is_sweep(directory):
-        written, figures = write_sweep_report(directory)
+    here = _here(directory)
+    if is_sweep(here):
+        written, figures = write_sweep_report(here)
     else:
-        run = Run.read(directory)
+        run = Run.read(here)
         written, figures = write_report(run), write_figures(run)
+    if is_url(directory):
+        from isheep.store.mirror import publish
+
+        publish(directory, here, [written, *figures])
     _line(str(written))
     if figures:
         _line(f"{len(figures)} figures in {figures[0].parent}")
@@ -175,7 +194,9 @@ def report(directory: RunDirectory) -> None:
 
 @app.command()
 def ui(
-    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="The directories of runs.")],
+    directories: Annotated[
+        list[Path], typer.Argument(metavar="DIR...", parser=_local, help="The directories of runs.")
+    ],
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where it listens; 0: any port that is free.")] = 7861,
     host: Annotated[str, typer.Option(help="Who is let in; other than this, other machines.")] = "127.0.0.1",
 ) -> None:
@@ -193,7 +214,9 @@ def ui(
 @app.command()
 def export(
     directory: RunDirectory,
-    to: Annotated[Path, typer.Option("--to", metavar="FILE", help="What to write: .csv, .jsonl or .parquet.")],
+    to: Annotated[
+        Path, typer.Option("--to", metavar="FILE", parser=_local, help="What to write: .csv, .jsonl or .parquet.")
+    ],
     iteration: Annotated[int | None, typer.Option(help="Only this iteration.")] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Every record, with what became of it, and its hand mark.")
@@ -207,13 +230,13 @@ def export(
     """
     from isheep.export import export as export_records
 
-    written = export_records(Run.read(directory), to, iteration, everything)
+    written = export_records(Run.read(_here(directory)), to, iteration, everything)
     _line(f"{to}: {written} {'records' if everything else 'kept pairs'}")
 
 
 @app.command("eval")
 def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL_OR_DIR", help="A model, an adapter, or a run (its best).")],
+    model: Annotated[str, typer.Argument(metavar="MODEL_OR_DIR", help="A model, an adapter, or a run (its best).")],
     words: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="Settings.")] = None,
     benchmarks: Annotated[str | None, typer.Option(help="Benchmarks, separated by commas.")] = None,
     iterations: Annotated[str | None, typer.Option(help="Of a run, separated by commas: 0,3.")] = None,
@@ -227,7 +250,8 @@ def evaluate(
     from isheep.measure import measure_models
 
     names = benchmarks.split(",") if benchmarks else None
-    found = measure_models(model, names, limit, words or [], _numbers(iterations) if iterations else None)
+    here = _here(model, weights=True)
+    found = measure_models(here, names, limit, words or [], _numbers(iterations) if iterations else None)
     if as_json:
         _print_json(found.scores)
         return
@@ -255,16 +279,35 @@ def show(words: RecipeWords = None) -> None:
 @app.command("check")
 def check_recipe(
     words: RecipeWords = None,
-    directory: Annotated[Path | None, typer.Option("--dir", help="Also look at this run directory.")] = None,
+    directory: Annotated[str | None, typer.Option("--dir", help="Also look at this run directory.")] = None,
 ) -> None:
     """Find out everything that can be known before anything is spent."""
     _quiet()
     from isheep.check import check
 
-    for finding in check(_recipe(words), directory):
+    recipe = _recipe(words)
+    for finding in check(recipe, _here(directory, may_be_new=True) if directory is not None else None):
         mark = "!" if finding.warning else " "
         _line(f"{mark} {finding.what:<12} {finding.found}")
     _line("ready to run")
+
+
+def _here(directory: str, *, weights: bool = False, may_be_new: bool = False) -> Path:
+    """DIR as a folder on this machine: of a run at a URL what is read of it is fetched."""
+    if not is_url(directory):
+        return Path(directory)
+    from isheep.store.mirror import fetched
+
+    return fetched(directory, weights=weights, may_be_new=may_be_new)
+
+
+def _worked_on(directory: str) -> AbstractContextManager[Path]:
+    """DIR as a folder to work in; what is written there within the block is sent to the URL, if DIR is one."""
+    if not is_url(directory):
+        return nullcontext(Path(directory))
+    from isheep.store.mirror import mirrored
+
+    return mirrored(directory)
 
 
 def main() -> NoReturn:

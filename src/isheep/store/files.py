@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 DONE = "done.json"
 """Closes a folder: what a stage made, an iteration, or a whole run."""
+WHOLE = "whole"
+"""Written into a checkpoint last, the sizes of its files: where they differ it was cut, while it was saved or later."""
 LARGEST_UNPACKED = 1 << 30
 """Bytes that a packed file may hold."""
 _NO_CONTENT = (".tmp", ".pyc")
@@ -172,9 +174,9 @@ def link(source: Path, target: Path) -> None:
             for file in _files(source):
                 place = unfinished / file.relative_to(source)
                 place.parent.mkdir(parents=True, exist_ok=True)
-                _link_file(file, place)
+                link_file(file, place)
         else:
-            _link_file(source, unfinished)
+            link_file(source, unfinished)
         _remove(target)
         unfinished.rename(target)
         sync(target.parent)
@@ -182,7 +184,8 @@ def link(source: Path, target: Path) -> None:
         raise StageError(f"{target}: cannot be written ({error.strerror}). Make room or mend the rights.") from error
 
 
-def _link_file(source: Path, target: Path) -> None:
+def link_file(source: Path, target: Path) -> None:
+    """Makes `target`, which is not there yet, the same file; a copy where the disk has no links."""
     try:
         target.hardlink_to(source)
     except OSError:

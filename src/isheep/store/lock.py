@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import socket
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from isheep.errors import UserError
 from isheep.store.files import now
 
 _PATIENCE_S = 0.5
 """A reader that asks `is_held` holds the lock for an instant; an owner waits that long before it refuses."""
+
+_NOT_DONE = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL)
+"""What the system says of what a file system does not do."""
 
 _held: set[int] = set()
 
@@ -25,10 +30,20 @@ class Lock:
     """The lock of one directory, held from construction until `release` or the death of the process."""
 
     def __init__(self, path: Path) -> None:
-        """Raises InUse, naming the owner, when another process holds it; OSError when it cannot be written."""
+        """Raises InUse, naming the owner, when another process holds it; OSError when it cannot be written.
+
+        UserError where the file system knows no locks.
+        """
         self._descriptor: int | None = None
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        if not _acquire(descriptor):
+        try:
+            acquired = _acquire(descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            if error.errno in _NOT_DONE:
+                raise _unfit(path.parent, f"knows no locks ({error.strerror})") from None
+            raise
+        if not acquired:
             owner = os.pread(descriptor, 1000, 0).decode(errors="replace").strip()
             os.close(descriptor)
             raise InUse(
@@ -60,10 +75,50 @@ def is_held(path: Path) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError as error:
+        if error.errno not in _NOT_DONE:
+            raise
+        return False  # Where there are no locks no run begins.
     else:
         return False
     finally:
         os.close(descriptor)
+
+
+def refuse_unfit(folder: Path) -> None:
+    """Tries in a folder of its own, which it takes away again, what a run stands on: locks, renames, synced folders.
+
+    Raises:
+        UserError: the file system does not do one of them. A full disk is not what is asked here.
+    """
+    try:
+        with TemporaryDirectory(prefix=".isheep-", dir=folder) as made:
+            one, other = Path(made, "one"), Path(made, "other")
+            lock = Lock(one)
+            try:
+                if not is_held(one):
+                    raise _unfit(folder, "gives a lock to two at once")
+            finally:
+                lock.release()
+            other.mkdir()
+            other.rename(Path(made, "folder"))
+            other.write_bytes(b"")
+            one.replace(other)
+            descriptor = os.open(made, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    except OSError as error:
+        if error.errno in _NOT_DONE:
+            raise _unfit(folder, f"cannot rename, or sync a folder ({error.strerror})") from None
+
+
+def _unfit(folder: Path, why: str) -> UserError:
+    mend = (
+        "Mount it with them, give another --dir, or --dir file://... : then the run works on this machine's own disk."
+    )
+    return UserError(str(folder), f"its file system {why}, so no run can be kept there.", mend)
 
 
 def _acquire(descriptor: int) -> bool:

@@ -24,7 +24,7 @@ from isheep.engines.loading import pick_device
 from isheep.errors import Interrupted, StageError, UserError
 from isheep.progress import bar, say
 from isheep.recipe import Recipe
-from isheep.store.files import read_json, sync, write_json
+from isheep.store.files import WHOLE, read_json, sync, write_json
 from isheep.training import ranks
 from isheep.training.examples import Example
 from isheep.training.launch import on_gpus, processes
@@ -33,9 +33,6 @@ from isheep.training.trackers import Tracked, tracking
 from isheep.training.weights import trained_model
 
 logger = logging.getLogger(__name__)
-
-WHOLE = "whole"
-"""Written into a checkpoint last, the sizes of its files: where they differ it was cut, while it was saved or later."""
 
 EXPLODED_OVER = 5
 """Steps whose mean loss tells an explosion from a hard batch."""
