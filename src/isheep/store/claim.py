@@ -1,9 +1,8 @@
 """Who works on a run at a URL: a document there, refreshed for as long as its owner lives.
 
 An object store knows no locks. Where it can create an object on condition (S3, Google's, Azure's stores), two commands
-that start together are told apart for sure; elsewhere each writes, waits, and looks who wrote last. Not covered: the
-clocks of two machines that differ by minutes, an owner that was stopped for longer than `STALE_S` and goes on in the
-middle of an upload.
+that start together are told apart for sure; elsewhere each writes, waits, and looks who wrote last. Not covered: an
+owner that was stopped, or cut off, for longer than `STALE_S`, and goes on in the middle of an upload.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ NAME = "lock"
 REFRESH_S = 30.0
 STALE_S = 300.0
 """Seconds without a refresh after which an owner is taken for dead."""
+WATCHED_S = 1.5 * REFRESH_S
 SETTLE_S = 1.0
 """Seconds in which another that came at the same time has written, too."""
 _MOST = 1 << 16
@@ -56,16 +56,23 @@ class Owner:
         return f"process {self.process} on {self.host} since {self.since}, last heard of at {self.refreshed}"
 
     @property
+    def is_gone(self) -> bool:
+        """Whether it was a process of this machine that is no more."""
+        if not self.machine or self.machine != _machine():
+            return False
+        try:
+            os.kill(self.process, 0)
+        except ProcessLookupError:
+            return True
+        except (PermissionError, OverflowError):
+            pass
+        return False
+
+    @property
     def is_alive(self) -> bool:
-        """Whether it has to be taken for alive."""
-        if self.machine and self.machine == _machine():
-            try:
-                os.kill(self.process, 0)
-            except ProcessLookupError:
-                return False
-            except (PermissionError, OverflowError):
-                pass
-        return (datetime.now(UTC) - datetime.fromisoformat(self.refreshed)).total_seconds() < STALE_S
+        """Whether it has to be taken for alive, as far as clocks tell."""
+        heard_of = datetime.fromisoformat(self.refreshed)
+        return not self.is_gone and (datetime.now(UTC) - heard_of).total_seconds() < STALE_S
 
 
 def owner_of(remote: Remote) -> Owner | None:
@@ -108,7 +115,7 @@ class Claim:
 
     def _take(self) -> None:
         found = owner_of(self._remote)
-        if found is None or found.token == self._token or not found.is_alive:
+        if found is None or found.token == self._token or self._is_over(found):
             if found is not None and found.token != self._token:
                 say(f"{self._remote.url}: taken over from {found}")
             with suppress(FileExistsError):
@@ -119,6 +126,14 @@ class Claim:
         if found is None or found.token != self._token:
             mend = "Wait for it, stop it, or give another --dir; one that is not heard of for 5 minutes is taken over."
             raise InUse(self._remote.url, f"is in use by {found or 'another process'}.", mend)
+
+    def _is_over(self, found: Owner) -> bool:
+        """Whether it is dead: known to be, or not heard of for long, nor while one watches, whatever clocks say."""
+        if found.is_gone or found.is_alive:
+            return found.is_gone
+        say(f"{self._remote.url}: held by {found}; waiting for {WATCHED_S:g} s whether it is heard of")
+        time.sleep(WATCHED_S)
+        return owner_of(self._remote) == found
 
     def _refresh(self) -> None:
         while not self._over.wait(REFRESH_S):

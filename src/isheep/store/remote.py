@@ -44,8 +44,8 @@ class Remote:
     def __init__(self, url: str) -> None:
         """Raises UserError: it holds a key, no package speaks its protocol, or it cannot be opened."""
         _refuse_keys(url)
+        self._fs, root = _opened(url)
         self.url = url.rstrip("/")
-        self._fs, root = _opened(self.url)
         self._root = root.rstrip("/")
         # An object appears whole or not at all; a file is first written beside its place.
         self._is_disk = not getattr(self._fs, "async_impl", False)
@@ -181,7 +181,11 @@ def _refuse_keys(url: str) -> None:
 
 
 def _opened(url: str) -> tuple[Any, str]:
-    protocol = url.partition(":")[0].lower()
+    protocol, _, path = url.partition("://")
+    protocol = protocol.lower()
+    if "/" not in path.strip("/"):
+        # The whole of a bucket is nobody's run, nor is a folder of the root.
+        raise UserError(url, "names no folder in the bucket.", f"Give one: {url.rstrip('/')}/NAME.")
     # Importing it takes its time, which commands on local runs need not wait for.
     from fsspec.core import url_to_fs
     from fsspec.registry import known_implementations
@@ -192,12 +196,9 @@ def _opened(url: str) -> tuple[Any, str]:
     package = known["class"].partition(".")[0]
     try:
         import_module(package)
-        fs, root = url_to_fs(f"{protocol}{url[len(protocol) :]}")
+        fs, root = url_to_fs(f"{protocol}://{path}")
     except ImportError:
         raise UserError(url, f"needs the package `{package}`.", f"Install it: pip install {package}.") from None
     except Exception as error:
         raise UserError(url, f"cannot be opened ({first_line(error)}).", "Mend the URL.") from None
-    if "/" not in root.strip("/"):
-        # The whole of a bucket is nobody's run; for a path on a disk it would be a folder of the root.
-        raise UserError(url, "names no folder in the bucket.", f"Give one: {url.rstrip('/')}/NAME.")
     return fs, str(root)

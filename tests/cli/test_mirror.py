@@ -1,0 +1,115 @@
+"""The user's command with a URL, on a real S3 server: it goes on on another machine as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from isheep.store.index import collect, read_index
+from isheep.store.remote import Remote
+from tests.cli.conftest import ISHEEP, quiet
+from tests.cli.test_kill import everything
+from tests.s3 import Server, serving
+
+SMALL = (
+    "lamb", "iterations=2", "size=40", "train.steps=12", "train.evaluate_every=3", "evaluate.limit=20",
+    "engine.batch_size=8", "engine.window=1",
+)  # fmt: skip
+URL = "s3://runs/lamb"
+CHECKPOINT = "iteration-02/checkpoints/checkpoint-3/whole"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with serving("runs") as started:
+        yield started
+
+
+class Machine:
+    """One with nothing on it yet."""
+
+    def __init__(self, folder: Path) -> None:
+        self.cache = folder
+        self._environment = {**quiet(), "ISHEEP_CACHE": str(folder)}
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen([ISHEEP, *words], env=self._environment, stderr=subprocess.PIPE, text=True)
+
+    def isheep(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([ISHEEP, *words], env=self._environment, capture_output=True, text=True, check=False)
+
+
+def wait_for(process: subprocess.Popen[str], what: Callable[[set[str]], bool]) -> None:
+    """Until the index at the URL says so of its names; the command must be at work until then."""
+    while process.poll() is None:
+        try:
+            index = read_index(Remote(URL))
+        except Exception:
+            index = None
+        if index is not None and what(set(index.files)):
+            return
+        time.sleep(0.2)
+    assert process.stderr is not None
+    raise AssertionError(f"it ended before: {process.stderr.read()}")
+
+
+def test_a_run_at_a_url_goes_on_on_another_machine(server: Server, tmp_path: Path) -> None:
+    one, two, three = (Machine(tmp_path / name) for name in ("one", "two", "three"))
+    command = ["run", *SMALL, "--dir", URL]
+    process = one.start(*command)
+    wait_for(process, lambda names: "iteration-01/instructions/part-00000.parquet" in names)
+
+    refused = two.isheep(*command)
+    assert refused.returncode == 2
+    assert f"{URL}: is in use by process {process.pid} on " in refused.stderr
+    assert json.loads(two.isheep("status", URL, "--json").stdout)["state"] == "running"
+
+    server.stop()
+    time.sleep(5)
+    server.start()
+    wait_for(process, lambda names: CHECKPOINT in names)
+    process.kill()
+    process.wait()
+    assert process.stderr is not None
+    said = process.stderr.read()
+    assert f"! {URL}: cannot be " in said
+    assert f"{URL}: can be written again" in said
+
+    # The machine is gone, and its disk.
+    left = json.loads(two.isheep("status", URL, "--json").stdout)
+    assert left["state"] == "interrupted"
+    resumed = three.isheep(*command)
+    assert resumed.returncode == 0, resumed.stderr
+    assert f"{URL}: taken over from process {process.pid} on " in resumed.stderr
+    (work,) = three.cache.glob("runs/*/work/lamb")
+
+    undisturbed = tmp_path / "undisturbed"
+    assert two.isheep("run", *SMALL, "--dir", str(undisturbed)).returncode == 0
+    expected, found = everything(undisturbed), everything(work)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert found[name] == value, name
+
+    index = read_index(Remote(URL))
+    assert index is not None
+    assert index.files == {name: about[:2] for name, about in collect(work).items()}
+    listed = Remote(URL).files()
+    assert listed.keys() == {*index.files, "mirror.json"}
+    assert {name: listed[name] for name in index.files} == {name: size for name, (size, _) in index.files.items()}
+
+    assert json.loads(two.isheep("status", URL, "--json").stdout)["state"] == "finished"
+    rows = json.loads(two.isheep("records", URL, "--json").stdout)
+    ids = [row.id for name, table in expected.items() if name.endswith("/instructions") for row in table]
+    assert [row["id"] for row in rows] == ids
+    Remote(URL).remove(["report.html"])
+    assert two.isheep("report", URL).returncode == 0
+    assert {"report.html", "figures/scores.svg"} & Remote(URL).files().keys() >= {"report.html"}
+    assert two.isheep("export", URL, "--to", str(tmp_path / "kept.csv")).returncode == 0
+    assert not list(two.cache.rglob("*.safetensors"))
+    measured = two.isheep("eval", URL, "--benchmarks", "lamb", "--limit", "2", "--iterations", "1", "--json")
+    assert json.loads(measured.stdout).keys() == {"iteration-1"}
