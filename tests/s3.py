@@ -68,6 +68,7 @@ def serving(bucket: str) -> Iterator[Server]:
             patch.setenv("AWS_ACCESS_KEY_ID", "somebody")
             patch.setenv("AWS_SECRET_ACCESS_KEY", "something")
             patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+            patch.setenv("AWS_MAX_ATTEMPTS", "1")  # Its own tries would hide that it is away.
             s3fs.S3FileSystem.clear_instance_cache()
             s3fs.S3FileSystem().mkdir(bucket)
             yield server

@@ -175,6 +175,72 @@ CASES = [
         (_held,),
     ),
     Case(
+        "url-unknown-protocol",
+        "a URL of no known protocol",
+        "run lamb --dir s4://bucket/run",
+        "s4://bucket/run: fsspec knows no protocol `s4`. Give one that it knows (s3, gs, abfs, sftp).",
+    ),
+    Case(
+        "url-package-missing",
+        "a URL whose package is not installed",
+        "check lamb --dir gs://bucket/run",
+        "gs://bucket/run: needs the package `gcsfs`. Install it: pip install gcsfs.",
+        absent="gcsfs",
+    ),
+    Case(
+        "url-with-password",
+        "a URL with a password",
+        "run lamb --dir sftp://me:word@host/run",
+        (
+            "the URL of the run: a password, a query, a chain or a key in it is not taken: it would be written down."
+            " Give `PROTOCOL://BUCKET/PATH`; keys belong into the environment."
+        ),
+    ),
+    Case(
+        "url-bucket-alone",
+        "a bucket without a folder",
+        "run lamb --dir s3://bucket",
+        "s3://bucket: names no folder in the bucket. Give one: s3://bucket/NAME.",
+    ),
+    Case(
+        "url-foreign",
+        "a URL where other things lie",
+        "run lamb --dir file://DIR/far/run",
+        (
+            "file://DIR/far/run: is not a run (it has no recipe.yaml) and not empty (`thesis.tex`). "
+            "Give a new or an empty --dir."
+        ),
+        (file("far/run/thesis.tex"),),
+    ),
+    Case(
+        "url-index-broken",
+        "a URL whose index does not read",
+        "run lamb --dir file://DIR/far/run",
+        (
+            "file://DIR/far/run/mirror.json: does not read (it lists no files). "
+            "Take it away: then all that lies there is the run."
+        ),
+        (file("far/run/mirror.json", "[]"),),
+    ),
+    Case(
+        "url-status-no-run",
+        "status of a URL where no run is",
+        "status file://DIR/far/run",
+        "file://DIR/far/run: is not a run (it has no recipe.yaml). Give the --dir of `isheep run`.",
+    ),
+    Case(
+        "url-watched",
+        "a run at a URL that is to be watched",
+        "status --watch s3://bucket/run",
+        "s3://bucket/run: has to be a path on this machine. Give one (docs/storage.md says what takes a URL).",
+    ),
+    Case(
+        "url-of-a-sweep",
+        "a sweep at a URL",
+        "sweep lamb --over size=4,5 --dir s3://bucket/runs",
+        "s3://bucket/runs: has to be a path on this machine. Give one (docs/storage.md says what takes a URL).",
+    ),
+    Case(
         "manifest-of-another-kind",
         "a run whose manifest.json is a list",
         RUN,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from isheep.store.files import WHOLE
 from isheep.store.index import collect, read_index
 from isheep.store.remote import Remote
 from tests.cli.conftest import ISHEEP, quiet
@@ -17,11 +18,10 @@ from tests.cli.test_kill import everything
 from tests.s3 import Server, serving
 
 SMALL = (
-    "lamb", "iterations=2", "size=40", "train.steps=12", "train.evaluate_every=3", "evaluate.limit=20",
+    "lamb", "iterations=1", "size=32", "train.steps=40", "train.evaluate_every=3", "evaluate.limit=10",
     "engine.batch_size=8", "engine.window=1",
 )  # fmt: skip
 URL = "s3://runs/lamb"
-CHECKPOINT = "iteration-02/checkpoints/checkpoint-3/whole"
 
 
 @pytest.fixture(scope="module")
@@ -34,35 +34,36 @@ class Machine:
     """One with nothing on it yet."""
 
     def __init__(self, folder: Path) -> None:
-        self.cache = folder
+        self.cache, self.said = folder, folder.with_suffix(".said")
         self._environment = {**quiet(), "ISHEEP_CACHE": str(folder)}
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        return subprocess.Popen([ISHEEP, *words], env=self._environment, stderr=subprocess.PIPE, text=True)
+    def start(self, *words: str) -> subprocess.Popen[bytes]:
+        """What it says goes into `said`."""
+        with self.said.open("w") as said:
+            return subprocess.Popen([ISHEEP, *words], env=self._environment, stderr=said)
 
     def isheep(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([ISHEEP, *words], env=self._environment, capture_output=True, text=True, check=False)
 
 
-def wait_for(process: subprocess.Popen[str], what: Callable[[set[str]], bool]) -> None:
-    """Until the index at the URL says so of its names; the command must be at work until then."""
-    while process.poll() is None:
-        try:
-            index = read_index(Remote(URL))
-        except Exception:
-            index = None
-        if index is not None and what(set(index.files)):
-            return
-        time.sleep(0.2)
-    assert process.stderr is not None
-    raise AssertionError(f"it ended before: {process.stderr.read()}")
+def wait_for(process: subprocess.Popen[bytes], what: Callable[[], bool]) -> None:
+    """Until it is so; the command must be at work until then."""
+    while not what():
+        assert process.poll() is None
+        time.sleep(0.1)
+
+
+def is_there(end: str) -> bool:
+    """Whether a file whose name ends so counts at the URL."""
+    index = read_index(Remote(URL))
+    return index is not None and any(name.endswith(end) for name in index.files)
 
 
 def test_a_run_at_a_url_goes_on_on_another_machine(server: Server, tmp_path: Path) -> None:
     one, two, three = (Machine(tmp_path / name) for name in ("one", "two", "three"))
     command = ["run", *SMALL, "--dir", URL]
     process = one.start(*command)
-    wait_for(process, lambda names: "iteration-01/instructions/part-00000.parquet" in names)
+    wait_for(process, lambda: is_there("/instructions/part-00000.parquet"))
 
     refused = two.isheep(*command)
     assert refused.returncode == 2
@@ -70,15 +71,12 @@ def test_a_run_at_a_url_goes_on_on_another_machine(server: Server, tmp_path: Pat
     assert json.loads(two.isheep("status", URL, "--json").stdout)["state"] == "running"
 
     server.stop()
-    time.sleep(5)
+    wait_for(process, lambda: "the run goes on in" in one.said.read_text())
     server.start()
-    wait_for(process, lambda names: CHECKPOINT in names)
+    wait_for(process, lambda: f"{URL}: can be written again" in one.said.read_text())
+    wait_for(process, lambda: is_there(f"/{WHOLE}"))
     process.kill()
     process.wait()
-    assert process.stderr is not None
-    said = process.stderr.read()
-    assert f"! {URL}: cannot be " in said
-    assert f"{URL}: can be written again" in said
 
     # The machine is gone, and its disk.
     left = json.loads(two.isheep("status", URL, "--json").stdout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from isheep.errors import UserError
-from isheep.store.lock import Lock, is_held
+from isheep.store.lock import Lock, is_held, refuse_unfit
 
 
 def test_held_until_released(tmp_path: Path) -> None:
@@ -41,3 +42,41 @@ def test_an_owner_waits_for_a_reader_that_looks(tmp_path: Path) -> None:
     assert path.read_text().count("process") == 1
     lock.release()
     timer.join()
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_said_to_be_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    (tmp_path / "lock").touch()
+
+    def refuse(descriptor: int, how: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert not is_held(tmp_path / "lock")
+    with pytest.raises(UserError, match=f"{tmp_path}: its file system knows no locks"):
+        Lock(tmp_path / "lock")
+    with pytest.raises(UserError, match="its file system knows no locks"):
+        refuse_unfit(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+
+def test_locks_that_lock_nothing_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fcntl, "flock", lambda descriptor, how: None)
+    with pytest.raises(UserError, match="gives a lock to two at once"):
+        refuse_unfit(tmp_path)
+
+
+def test_a_folder_that_cannot_be_synced_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(UserError, match=r"cannot rename, or sync a folder \(Invalid argument\)"):
+        refuse_unfit(tmp_path)
+
+
+def test_a_disk_of_this_machine_is_fit_and_left_as_it_was(tmp_path: Path) -> None:
+    refuse_unfit(tmp_path)
+    assert not list(tmp_path.iterdir())
