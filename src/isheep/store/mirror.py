@@ -163,7 +163,10 @@ class _Sender:
         """Within the block states are sent as they come, and after it the last one."""
         if not self._known:
             # From now on what lies there without being in an index is half of something.
-            self._commit({})
+            try:
+                self._commit({})
+            except Exception as error:
+                raise StageError(f"{self._remote.url}: cannot be written ({first_line(error)}).") from error
         self._thread.start()
         try:
             yield
