@@ -26,13 +26,13 @@ from isheep.errors import StageError, UserError
 from isheep.recipe import Recipe, load_recipe
 from isheep.seeding import derive_seed
 from isheep.stages.train import train
-from isheep.store.files import write_json
+from isheep.store.files import WHOLE, write_json
 from isheep.store.run import Run
 from isheep.training.child import OUTCOME, TASK, Task
 from isheep.training.examples import Example
 from isheep.training.launch import command, processes, refuse_outside, variables
 from isheep.training.launched import free_port
-from isheep.training.trainer import WHOLE, even
+from isheep.training.trainer import even
 from tests.data import LAMB
 
 SUM_BY_SUM = 1e-5
