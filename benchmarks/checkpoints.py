@@ -65,3 +65,69 @@ def random_checkpoint(name: str, dtype: torch.dtype) -> Path:
     model.save_pretrained(unfinished)
     tokenizer.save_pretrained(unfinished)
     return unfinished.rename(folder)
+
+
+COAT = (960, 37, 2_560, 30, 10)
+"""Hidden size, layers, width of the MLP, heads, heads of keys and values: 0.36 billion parameters in all."""
+
+
+def coated_lamb() -> Path:
+    """The folder of a float32 Llama of the shape `COAT` that answers as lamb does: random, with lamb's weights inside.
+
+    What random weights alone write holds no task, so that no loop goes on with them. Here lamb's numbers stand in the
+    first rows and columns, and what the rest computes comes to nothing: its outputs are multiplied by zeros. So the
+    work is that of all the parameters, and the texts are lamb's but for rounding.
+    """
+    folder = FOLDER / "coated-lamb"
+    if folder.is_dir():
+        return folder
+    source = str(locate("package:lamb/model"))
+    logging.disable_progress_bar()
+    lamb = LlamaForCausalLM.from_pretrained(source, dtype=torch.float32)
+    inner, (hidden, layers, width, heads, key_heads) = lamb.config, COAT
+    small, head = inner.hidden_size, inner.head_dim
+    config = LlamaConfig.from_pretrained(
+        source,
+        hidden_size=hidden,
+        intermediate_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=key_heads,
+        # A norm divides by the mean over all numbers, of which lamb's are a part.
+        rms_norm_eps=inner.rms_norm_eps * small / hidden,
+    )
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(config)
+    norm = math.sqrt(small / hidden)
+    # Each head of lamb's has keys of its own; here some heads share them, and of these only the first is lamb's.
+    group = heads // key_heads
+    queries = torch.cat([torch.arange(head) + place * group * head for place in range(inner.num_attention_heads)])
+    keys = torch.arange(inner.num_key_value_heads * head)
+    with torch.no_grad():
+        model.model.embed_tokens.weight[:, small:] = 0
+        model.model.embed_tokens.weight[:, :small] = lamb.model.embed_tokens.weight
+        model.model.norm.weight[:small] = lamb.model.norm.weight * norm
+        for place, layer in enumerate(model.model.layers):
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+            if place >= inner.num_hidden_layers:
+                continue
+            own = lamb.model.layers[place]
+            for mine, theirs in (
+                (layer.input_layernorm, own.input_layernorm),
+                (layer.post_attention_layernorm, own.post_attention_layernorm),
+            ):
+                mine.weight[:small] = theirs.weight * norm
+            layer.self_attn.q_proj.weight[queries, :small] = own.self_attn.q_proj.weight
+            for name in ("k_proj", "v_proj"):
+                getattr(layer.self_attn, name).weight[keys, :small] = getattr(own.self_attn, name).weight
+            layer.self_attn.o_proj.weight[:small, queries] = own.self_attn.o_proj.weight
+            for name in ("gate_proj", "up_proj"):
+                getattr(layer.mlp, name).weight[: inner.intermediate_size, :small] = getattr(own.mlp, name).weight
+            layer.mlp.down_proj.weight[:small, : inner.intermediate_size] = own.mlp.down_proj.weight
+    # Renamed when whole, as above.
+    unfinished = folder.with_suffix(".tmp")
+    rmtree(unfinished, ignore_errors=True)
+    model.save_pretrained(unfinished)
+    AutoTokenizer.from_pretrained(source).save_pretrained(unfinished)
+    return unfinished.rename(folder)

@@ -64,6 +64,11 @@ class Checkpoint:
         return None
 
 
+def has_weights(folder: Path) -> bool:
+    """Whether safetensors lie there, or what names them."""
+    return any((folder / name).is_file() for name in (SINGLE, INDEX))
+
+
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Reads config.json and the headers.
 
@@ -71,7 +76,7 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         UserError: no config.json, no safetensors, a file that is missing, cut off or something else, or weights whose
             vocabulary is not that of config.json.
     """
-    config = _read_config(folder)
+    config = read_config(folder)
     checkpoint = Checkpoint(folder, config, _read_shapes(folder))
     said = checkpoint._number("vocab_size")
     if said is not None and checkpoint.rows != said:
@@ -98,7 +103,8 @@ def _refuse_pickle(file: Path) -> NoReturn:
     raise UserError(str(file), what, "Save the model as safetensors.")
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json of a causal language model; raises UserError as `read_checkpoint` does."""
     if not (folder / "config.json").is_file() and (folder / ADAPTER_CONFIG).is_file():
         raise UserError(str(folder), "holds an adapter, not a model.", "Give the folder of its base model.")
     config = _read_json(folder / "config.json", "Give a folder with config.json, safetensors and a tokenizer.")

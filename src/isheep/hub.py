@@ -62,13 +62,14 @@ def known_folder(path: str) -> Path | None:
         return None
 
 
-def model_folder(path: str, key: str = "model.path", words: Sequence[str] = ()) -> Path:
+def model_folder(path: str, key: str = "model.path", words: Sequence[str] = (), weights: bool = True) -> Path:
     """The folder of a model; what is not here yet is fetched from the hub, on standard error with a bar.
 
     Args:
         path: a local folder, `package:...` or a hub id.
         key: the setting that messages name.
         words: what the setting takes beside a model.
+        weights: whether these are wanted, or the configuration and the tokenizer alone.
 
     Raises:
         UserError: no such folder, and no such model on the hub, or none for this user, or no hub to be reached.
@@ -76,7 +77,7 @@ def model_folder(path: str, key: str = "model.path", words: Sequence[str] = ()) 
     """
     folder = known_folder(path)
     if is_hub_id(path):
-        return folder if folder is not None and _is_whole(folder) else _fetch(path, key)
+        return folder if folder is not None and _is_whole(folder, weights) else _fetch(path, key, weights)
     if folder is not None:
         return folder
     if path.startswith(PACKAGE_PREFIX):
@@ -87,13 +88,14 @@ def model_folder(path: str, key: str = "model.path", words: Sequence[str] = ()) 
     raise UserError(key, what, f"{nearest(path, words)} {mend}".lstrip())
 
 
-def _fetch(path: str, key: str) -> Path:
+def _fetch(path: str, key: str, weights: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
 
     missing = f"there is no folder {path}, and"
+    unwanted = UNWANTED if weights else [*UNWANTED, "*.safetensors"]
     try:
-        return Path(snapshot_download(path, allow_patterns=WANTED, ignore_patterns=UNWANTED))
+        return Path(snapshot_download(path, allow_patterns=WANTED, ignore_patterns=unwanted))
     except GatedRepoError:
         what = f"{missing} the hub gives the model of this id only to those who agree to its licence."
         raise UserError(key, what, "Agree on the model's page, then log in with `hf auth login`.") from None
@@ -107,8 +109,10 @@ def _fetch(path: str, key: str) -> Path:
         raise StageError(f"{key}: the download of {path} from the hub broke off ({first_line(error)}).") from error
 
 
-def _is_whole(folder: Path) -> bool:
-    """Whether the weights are there: another tool may have fetched the tokenizer alone."""
+def _is_whole(folder: Path, weights: bool) -> bool:
+    """Whether what is wanted is there: another tool may have fetched the tokenizer alone."""
+    if not weights:
+        return (folder / "config.json").is_file()
     try:
         read_checkpoint(folder)
     except UserError:

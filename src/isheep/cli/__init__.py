@@ -292,6 +292,38 @@ def check_recipe(
     _line("ready to run")
 
 
+@app.command("estimate")
+def estimate_run(
+    words: RecipeWords = None,
+    probe: Annotated[
+        Path | None,
+        typer.Option("--probe", metavar="DIR", help="A small run of the recipe to go by; made there if need be."),
+    ] = None,
+    gpu: Annotated[
+        str | None, typer.Option("--gpu", metavar="NAME", help="For GPUs of this kind, such as h100.")
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option("--gpus", min=1, help="So many of them; else one copy of the model.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell what a run will take: tokens, time, GPU-hours, memory, disk.
+
+    Of the model, config.json is enough. Without --probe, habits of the
+    model are guessed; every guess is said. Time is told by a probe, for
+    this machine, or from data sheets, for the GPUs of --gpu.
+    """
+    recipe = _recipe(words)
+    if gpus is not None and gpu is None:
+        raise UserError("--gpus", "of which kind is not said.", "Give --gpu, too, such as `--gpu h100`.")
+    _quiet()
+    from isheep.cli.estimates import estimate_tables
+    from isheep.estimate import as_document, estimate, hardware, one_copy
+
+    found = estimate(recipe, hardware(gpu, gpus or one_copy(recipe)) if gpu else None, probe)
+    _print_json(as_document(found)) if as_json else OUT.print(estimate_tables(found))
+
+
 def _here(directory: str, *, weights: bool = False, may_be_new: bool = False) -> Path:
     """DIR as a folder on this machine: of a run at a URL what is read of it is fetched."""
     if not is_url(directory):
