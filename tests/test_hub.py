@@ -166,6 +166,18 @@ def test_a_folder_that_is_here_is_no_hub_id(cache: Path) -> None:
     assert model_folder("some/model") == known_folder("some/model") == Path("some/model")
 
 
+def test_a_plan_needs_no_weights(hub: Hub) -> None:
+    folder = model_folder(ID, weights=False)
+    names = {file.name for file in folder.rglob("*")}
+    assert {"config.json", "tokenizer.json"} <= names
+    assert not any(name.endswith(".safetensors") for name in names)
+    hub.sent.clear()
+    assert model_folder(ID, weights=False) == folder
+    assert hub.sent == []
+    # Who then runs the model fetches the rest.
+    assert (model_folder(ID) / "model.safetensors").is_file()
+
+
 def test_a_model_is_fetched_once_without_pickles_and_code(hub: Hub) -> None:
     assert known_folder(ID) is None
     folder = model_folder(ID)

@@ -63,6 +63,40 @@ CASES = [
         "sweep lamb --dir DIR/sweep --seeds 0",
         "…Invalid value for '--seeds': Input should be greater than or equal to 1",
     ),
+    Case(
+        "estimate-unknown-gpu",
+        "an estimate for a GPU that nobody knows",
+        "estimate lamb --gpu h10",
+        "--gpu: no data of a GPU `h10`. Did you mean `h100`? Known are …",
+    ),
+    Case(
+        "estimate-gpus-of-no-kind",
+        "an estimate for GPUs of no kind",
+        "estimate lamb --gpus 8",
+        "--gpus: of which kind is not said. Give --gpu, too, such as `--gpu h100`.",
+    ),
+    Case(
+        "estimate-gpus-zero",
+        "an estimate for no GPU",
+        "estimate lamb --gpu h100 --gpus 0",
+        "…Invalid value for '--gpus': Input should be greater than or equal to 1",
+    ),
+    Case(
+        "estimate-hub-id-offline",
+        "an estimate of a model on the hub, and no hub",
+        "estimate lamb model.path=nobody/nothing",
+        "model.path: there is no folder nobody/nothing, and the hub, which may have a model of this id, cannot be …",
+    ),
+    Case(
+        "estimate-another-probe",
+        "a probe of another recipe",
+        "estimate lamb synthesize.shots=2 --probe DIR/run",
+        (
+            "DIR/run: is a run of another recipe (synthesize.shots: 3 -> 2). Give another --probe, or the "
+            "settings of that run."
+        ),
+        (begun(finished=True),),
+    ),
     Case("recipes-with-words", "a word where none belongs", "recipes lamb", "…Got unexpected extra argument(s) (lamb)"),
     Case(
         "show-unknown",
