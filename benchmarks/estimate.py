@@ -72,7 +72,7 @@ def cases(only: str | None) -> Iterable[Case]:
         yield Case("lamb", (), (), None)
     if only != "lamb":
         settings = tuple(one.format(folder=coated_lamb()) for one in COAT)
-        yield Case("0.36b", settings, ("size=24", "evaluate.limit=8"), ("size=8", "evaluate.limit=4"))
+        yield Case("0.36b", settings, ("size=16", "evaluate.limit=4"), ("size=8", "evaluate.limit=4"))
 
 
 def rows(case: Case, place: Path) -> list[Row]:
