@@ -89,7 +89,13 @@ def rows(case: Case, place: Path) -> list[Row]:
     found = []
     for way, guess in ways.items():
         found += [
-            _row(f"{case.name}, {way}: {stage}", told, real, "tokens", "1.25x" if stage == "all stages" else "")
+            _row(
+                f"{case.name}, {way}: {stage}",
+                told / 1000,
+                real / 1000,
+                "1,000 tokens",
+                "1.25x" if stage == "all stages" else "",
+            )
             for stage, told, real in _tokens(guess, Run.read(run))
         ]
         if guess.seconds is not None:

@@ -13,7 +13,7 @@ from isheep.loop import run as run_loop
 from isheep.recipe import Recipe, load_recipe, locate
 from isheep.store.run import Run
 
-SETTINGS = ("iterations=3", "size=150", "train.steps=10", "evaluate.limit=120", "engine.batch_size=16", "seed=3")
+SETTINGS = ("iterations=2", "size=100", "train.steps=8", "evaluate.limit=80", "engine.batch_size=16", "seed=3")
 
 
 @pytest.fixture(scope="session")

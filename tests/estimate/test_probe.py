@@ -23,7 +23,7 @@ def test_a_probe_is_the_same_recipe_but_small(recipe: Recipe) -> None:
 
 def test_a_finished_run_is_taken_as_it_is(recipe: Recipe, probe: Probe) -> None:
     before = (probe.run.directory / "manifest.json").read_bytes()
-    again = probed(overridden(recipe, ["size=9999", "iterations=9", "evaluate.limit=120"]), probe.run.directory)
+    again = probed(overridden(recipe, ["size=9999", "iterations=9", "evaluate.limit=80"]), probe.run.directory)
     assert (probe.run.directory / "manifest.json").read_bytes() == before
     assert again.costs == probe.costs
     assert again.habits(2) == probe.habits(2)
@@ -36,26 +36,26 @@ def test_another_recipes_run_is_no_probe(recipe: Recipe, probe: Probe) -> None:
 
 def test_of_a_run_itself_its_own_figures_come_back(recipe: Recipe, real: Run) -> None:
     mirror = probed(recipe, real.directory)
-    assert (mirror.last, mirror.evaluated, mirror.items) == (3, 1.0, 120)
+    assert (mirror.last, mirror.evaluated, mirror.items) == (2, 1.0, 80)
     for one in costs(real):
         tokens = one["tokens"]
         work = Work(one["stage"], one["iteration"], 1, tokens["read"], tokens["written"])
         told = mirror.seconds(work)
         assert told is not None
         assert told >= one["seconds"] * 0.999
-        if one["iteration"] == 3 and one["stage"] in ("synthesize", "respond", "assess"):
+        if one["iteration"] == 2 and one["stage"] in ("synthesize", "respond", "assess"):
             assert told == pytest.approx(one["seconds"])
     assert mirror.around() >= 0
     habits = mirror.habits(2)
     assert habits.response.written * recipe.size == pytest.approx(
         sum(real.iteration(2).table("responses").columns("tokens")["tokens"])
     )
-    assert mirror.habits(7) == mirror.habits(3)
+    assert mirror.habits(7) == mirror.habits(2)
 
 
 def test_the_evaluation_grows_with_the_items(recipe: Recipe, probe: Probe) -> None:
-    assert probe.items == 120
-    assert probe.evaluated == pytest.approx(120 / 50)
+    assert probe.items == 80
+    assert probe.evaluated == pytest.approx(80 / 50)
     whole = probed(overridden(recipe, ["evaluate.limit=null"]), probe.run.directory)
     assert whole.evaluated == pytest.approx(2000 / 50)
 
@@ -65,3 +65,9 @@ def test_a_run_that_began_is_not_gone_on_with_under_another_recipe(recipe: Recip
         pass
     with pytest.raises(UserError, match="size"):
         probed(recipe, tmp_path / "run")
+
+
+def test_a_probe_that_keeps_nothing_asks_for_a_larger_one(recipe: Recipe, tmp_path: Path) -> None:
+    strict = overridden(recipe, ["size=8", "engine.batch_size=8", "select.threshold=9.99", "evaluate.benchmarks=[]"])
+    with pytest.raises(UserError, match=r"a probe of 50 records is too small: iteration 1 kept nothing.*Make a larger"):
+        probed(strict, tmp_path / "probe")

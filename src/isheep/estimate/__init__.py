@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import fsum
 from pathlib import Path
 from typing import Any
@@ -200,8 +200,6 @@ def _warned(given: Hardware | None, engine: int, training: int) -> list[str]:
 
 def as_document(found: Estimate) -> dict[str, Any]:
     """As `--json` prints it."""
-    from dataclasses import asdict
-
     return {**asdict(found), "read": found.read, "written": found.written}
 
 

@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from isheep.engines import part_size
-from isheep.errors import UserError
+from isheep.errors import NothingKept, UserError
 from isheep.estimate.workload import Habits, Tokens, Work, examples_shown
 from isheep.evaluation.registry import prepared
 from isheep.loop import run as run_loop
@@ -129,10 +129,15 @@ def probed(recipe: Recipe, directory: Path) -> Probe:
     """The probe in a directory: a run that is there, or one that is made (or gone on with) now.
 
     Raises:
-        UserError: another recipe's run lies there, or its notes do not tell tokens.
+        UserError: another recipe's run lies there, its notes do not tell tokens, or so few records leave nothing to
+            train on.
         StageError, Interrupted: as of any run; the same call goes on from there.
     """
-    run = _finished(recipe, directory) or run_loop(small(recipe), directory)
+    try:
+        run = _finished(recipe, directory) or run_loop(small(recipe), directory)
+    except NothingKept as error:
+        mend = "Make a larger one with `isheep run RECIPE size=... iterations=2 --dir DIR`, and give that directory."
+        raise UserError(str(directory), f"a probe of {RECORDS} records is too small: {error}", mend) from None
     ended = [iteration for iteration in run.iterations() if iteration.is_done]
     last = max((iteration.number for iteration in ended), default=0)
     if last == 0:
