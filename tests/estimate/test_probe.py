@@ -68,6 +68,7 @@ def test_a_run_that_began_is_not_gone_on_with_under_another_recipe(recipe: Recip
 
 
 def test_a_probe_that_keeps_nothing_asks_for_a_larger_one(recipe: Recipe, tmp_path: Path) -> None:
-    strict = overridden(recipe, ["size=8", "engine.batch_size=8", "select.threshold=9.99", "evaluate.benchmarks=[]"])
-    with pytest.raises(UserError, match=r"a probe of 50 records is too small: iteration 1 kept nothing.*Make a larger"):
+    unmeasured = ["evaluate.benchmarks=[]", "evaluate.tasks=null"]
+    strict = overridden(recipe, ["size=8", "engine.batch_size=8", "select.threshold=9.99", *unmeasured])
+    with pytest.raises(UserError, match=r"a probe of 8 records is too small: iteration 1 kept nothing.*Make a larger"):
         probed(strict, tmp_path / "probe")

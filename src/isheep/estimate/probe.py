@@ -133,11 +133,12 @@ def probed(recipe: Recipe, directory: Path) -> Probe:
             train on.
         StageError, Interrupted: as of any run; the same call goes on from there.
     """
+    made = small(recipe)
     try:
-        run = _finished(recipe, directory) or run_loop(small(recipe), directory)
+        run = _finished(recipe, directory) or run_loop(made, directory)
     except NothingKept as error:
         mend = "Make a larger one with `isheep run RECIPE size=... iterations=2 --dir DIR`, and give that directory."
-        raise UserError(str(directory), f"a probe of {RECORDS} records is too small: {error}", mend) from None
+        raise UserError(str(directory), f"a probe of {made.size} records is too small: {error}", mend) from None
     ended = [iteration for iteration in run.iterations() if iteration.is_done]
     last = max((iteration.number for iteration in ended), default=0)
     if last == 0:
