@@ -67,9 +67,8 @@ def test_more_takes_more(recipe: Recipe) -> None:
         "evaluate.limit=500": ("seconds", "read", "written"),
         "train.steps=500": ("seconds", "read"),
         "engine.batch_size=64": ("engine_memory",),
-        "train.micro_batch_size=8": (),
         "train.method=full": ("seconds", "training_memory", "disk"),
-        "respond.max_new_tokens=80": ("read", "written", "seconds", "engine_memory", "disk"),
+        "respond.max_new_tokens=80": ("read", "written", "seconds", "training_memory", "disk"),
     }
     for change, fields in larger.items():
         more = estimate(overridden(recipe, [change]), h100)
@@ -137,6 +136,18 @@ def test_nothing_there(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "no-such-kind"}', encoding="utf-8")
     with pytest.raises(UserError, match="describes no model"):
         estimate(load_recipe("lamb", [f"model.path={tmp_path}"]))
+
+
+def test_settings_that_contradict_each_other(tmp_path: Path) -> None:
+    few = tmp_path / "few.jsonl"
+    few.write_text('{"instruction": "Name a bird.", "input": "", "output": "A robin."}\n', encoding="utf-8")
+    for setting, message in (
+        (f"seeds.path={few}", "3 examples are to be shown"),
+        ("setting=direct", "direct is one iteration"),
+        ("select.filters=[cap, cap]", "names `cap` twice"),
+    ):
+        with pytest.raises(UserError, match=message):
+            estimate(load_recipe("lamb", [setting]))
 
 
 def test_activations_are_computed_twice_from_the_same_size_on() -> None:

@@ -57,7 +57,7 @@ def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool) -> I
     yield from _prompts(recipe)
     Rules.of(recipe)
     yield Finding("rules", rules_in_force(recipe))
-    seeds = _seeds(recipe)
+    seeds = usable_seeds(recipe)
     yield Finding("seeds", f"{recipe.seeds.path}  {counted(len(seeds), 'task')}")
     refuse_workers(recipe.engine)
     yield Finding("engine", engine_found(recipe.engine))
@@ -102,8 +102,8 @@ def _prompts(recipe: Recipe) -> Iterator[Finding]:
         yield Finding("prompts", f"{key} is shown to nobody at this assess.level and assess.assessor", warning=True)
 
 
-def _seeds(recipe: Recipe) -> list[SeedTask]:
-    """The seed tasks, enough of them and none that would break the list that synthesis shows."""
+def usable_seeds(recipe: Recipe) -> list[SeedTask]:
+    """The seed tasks; raises UserError where they are too few, or one would break the list that synthesis shows."""
     file = locate(recipe.seeds.path)
     seeds = load_seeds(file)
     for seed in seeds:
@@ -138,4 +138,4 @@ def _run_directory(recipe: Recipe, directory: Path, accept_changes: bool) -> Fin
     return Finding("directory", f"{directory}  {'a run to go on with' if resumed else 'empty'}")
 
 
-__all__ = ["Finding", "check"]
+__all__ = ["Finding", "check", "usable_seeds"]

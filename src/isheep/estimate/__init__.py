@@ -8,16 +8,17 @@ from math import fsum
 from pathlib import Path
 from typing import Any
 
+from isheep.check import usable_seeds
 from isheep.check.resources import disk_needed
 from isheep.check.select import refuse_filters
+from isheep.check.settings import refuse_iterations
 from isheep.estimate.assumed import assumed
 from isheep.estimate.hardware import COMPARISON, Hardware, hardware, layout, on_gpus, one_copy
 from isheep.estimate.memory import engine_memory, host_memory, training_memory
 from isheep.estimate.probe import Probe, probed
 from isheep.estimate.shape import Shape, shape_of
 from isheep.estimate.workload import Work, workload
-from isheep.recipe import Recipe, locate
-from isheep.seeds import load_seeds
+from isheep.recipe import Recipe
 
 CHECKPOINTING_FROM = 500_000_000
 """As in `isheep.training.trainer`, which imports torch."""
@@ -82,8 +83,9 @@ def estimate(recipe: Recipe, hardware: Hardware | None = None, probe: Path | Non
         UserError: a model, seed file or prompt that is not there or wrong, or another run in the probe's directory.
         StageError, Interrupted: of the probe; the same call goes on from there.
     """
+    refuse_iterations(recipe)
     refuse_filters(recipe)
-    seeds = load_seeds(locate(recipe.seeds.path))
+    seeds = usable_seeds(recipe)
     shape = shape_of(recipe)
     guess = assumed(recipe, shape, seeds, evaluated=probe is None)
     found = probed(recipe, probe) if probe else None

@@ -60,7 +60,7 @@ class Assumed:
     def habits(self, iteration: int) -> Habits:
         """Of an iteration: the base writes the first one, and a trained model every later one."""
         if iteration == 0:
-            return Habits(self.untouched)
+            return Habits(self.untouched, text=self.base.text)
         return self.base if iteration == 1 else self.trained
 
 

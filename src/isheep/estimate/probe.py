@@ -18,7 +18,7 @@ from isheep.evaluation.registry import prepared
 from isheep.loop import run as run_loop
 from isheep.meter import NOTHING, Cost
 from isheep.recipe import Recipe, difference, overridden
-from isheep.stages.embed import wanted
+from isheep.stages.embed import VECTORS
 from isheep.stages.evaluate import PROTOCOL, read_items
 from isheep.store.costs import costs_of
 from isheep.store.run import MANIFEST, RECIPE, Iteration, Run
@@ -55,9 +55,11 @@ class Probe:
         """Of an iteration of the run, as the probe's of that number, or its last one, did it."""
         number = min(iteration, self.last)
         evaluation = _tokens(self.costs[number, "evaluate"]).times(self.evaluated)
-        if number == 0:
-            return Habits(evaluation)
         own, recipe = self.run.iteration(number), self.run.recipe
+        embedded = _tokens(self.costs.get((number, "embed"), NOTHING)).read
+        text = embedded / max(1, len(own.read_vectors(VECTORS)))
+        if number == 0:
+            return Habits(evaluation, text=text)
         asked = own.table("instructions").parts() * part_size(recipe.engine)
         kept = sum(own.table("selection").columns("kept")["kept"])
         each = 1 / recipe.size
@@ -70,7 +72,7 @@ class Probe:
             selection=_tokens(self.costs[number, "select"]).times(each),
             kept=kept / recipe.size,
             pair=_tokens(self.costs[number, "train"]).read / self._shown(own),
-            text=_tokens(self.costs.get((number, "embed"), NOTHING)).read / max(1, min(kept, wanted(recipe))),
+            text=text,
         )
 
     def _shown(self, iteration: Iteration) -> int:
@@ -89,9 +91,11 @@ class Probe:
         speed = self._speed(work.stage)
         if speed is None:
             return None
-        known = _tokens(cost)
-        started = max(0.0, cost.seconds - _pace(known, speed))
-        return started + _pace(Tokens(work.read, work.written), speed)
+        known = _pace(_tokens(cost), speed)
+        if not known:
+            return cost.seconds
+        growing = min(cost.seconds, known)
+        return cost.seconds - growing + growing * _pace(Tokens(work.read, work.written), speed) / known
 
     def around(self) -> float:
         """Seconds of an iteration that are no stage's: starting the command, reports."""

@@ -31,7 +31,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Habits:
-    """What an iteration does, per thing. Iteration 0 has an evaluation alone."""
+    """What an iteration does, per thing; of iteration 0 the evaluation and `text` (of the seeds) count."""
 
     evaluation: Tokens
     """All benchmarks of the run, as the iteration's own model answers them."""
@@ -76,7 +76,7 @@ def workload(recipe: Recipe, habits: Callable[[int], Habits], seeds: int, items:
     """
     kept = [_kept(recipe, number, habits(number)) for number in range(1, recipe.iterations + 1)]
     pairs = list(accumulate(kept)) if recipe.setting == "total_base" else kept
-    found = [_work("embed", 0, min(seeds, wanted(recipe)), Tokens(habits(1).text))]
+    found = [_work("embed", 0, min(seeds, wanted(recipe)), Tokens(habits(0).text))]
     found.append(_evaluation(0, items, habits(0)))
     for number in range(1, recipe.iterations + 1):
         own = habits(number)
