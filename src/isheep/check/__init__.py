@@ -34,21 +34,25 @@ from isheep.store.lock import refuse_unfit
 from isheep.store.run import refuse_changed_recipe, refuse_foreign
 
 
-def check(recipe: Recipe, directory: Path | None = None, accept_changes: bool = False) -> list[Finding]:
+def check(
+    recipe: Recipe, directory: Path | None = None, accept_changes: bool = False, elsewhere: bool = False
+) -> list[Finding]:
     """Looks at everything that a run of the recipe stands on; takes seconds and leaves nothing behind.
 
     Args:
         recipe: what would be run.
         directory: where; None leaves out what depends on it.
         accept_changes: whether a run of another recipe may lie there.
+        elsewhere: the run will be on another machine, so this one's memory and device, and a server that may be
+            reached from there alone, are not asked for.
 
     Raises:
         UserError: the first thing that would stop the run or spoil it.
     """
-    return list(_findings(recipe, directory, accept_changes))
+    return list(_findings(recipe, directory, accept_changes, elsewhere))
 
 
-def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool) -> Iterator[Finding]:
+def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool, elsewhere: bool) -> Iterator[Finding]:
     """From cheap to dear: the tokenizer comes late since its library takes seconds to start, a server last."""
     yield from settings_found(recipe)
     yield from launch_found(recipe)
@@ -68,11 +72,13 @@ def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool) -> I
     checkpoint = checkpoint_of("model.path", recipe.model.path)
     yield Finding("model", f"{recipe.model.path}  {checkpoint.parameters:,} parameters")
     yield disk_found(recipe, checkpoint, directory, accept_changes)
-    yield memory_found(recipe, checkpoint, trained=True)
+    if not elsewhere:
+        yield memory_found(recipe, checkpoint, trained=True)
     refuse_unknown_architecture(checkpoint)
     encoder = Encoder.load(checkpoint.folder, recipe.model.template)
     yield template_found(recipe, checkpoint, encoder)
-    refuse_device(recipe)
+    if not elsewhere:
+        refuse_device(recipe)
     yield from context_found(recipe, checkpoint, encoder, seeds)
     yield from assessor_found(recipe, checkpoint, encoder)
     yield from (Finding("code", line, warning=True) for line in code_let_in(recipe.evaluate))
@@ -81,7 +87,7 @@ def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool) -> I
     refuse_first_metric(recipe)
     if not recipe.evaluate.benchmarks:
         yield Finding("benchmark", "none: nothing will be measured", warning=True)
-    if recipe.engine.name == "openai":
+    if recipe.engine.name == "openai" and not elsewhere:
         line, without = ask_server(recipe, checkpoint.folder, encoder)
         yield Finding("server", line)
         yield from (Finding("server", one, warning=True) for one in without)

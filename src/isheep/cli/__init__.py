@@ -6,11 +6,12 @@ import errno
 import json
 import logging
 import os
+import shlex
 import sys
 import traceback
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -290,6 +291,52 @@ def check_recipe(
         mark = "!" if finding.warning else " "
         _line(f"{mark} {finding.what:<12} {finding.found}")
     _line("ready to run")
+
+
+@app.command()
+def submit(
+    directory: Annotated[Path, typer.Option("--dir", help="Where the run lives, for every machine of the cluster.")],
+    words: RecipeWords = None,
+    to: Annotated[Literal["slurm", "ray"], typer.Option(help="Who runs it.")] = "slurm",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the script, and nothing else happens.")] = False,
+    time: Annotated[
+        str | None, typer.Option(metavar="HH:MM:SS", help="At a stretch; the job comes back for the rest.")
+    ] = None,
+    nodes: Annotated[int | None, typer.Option(min=1, help="Machines.")] = None,
+    gpus: Annotated[int | None, typer.Option(min=0, help="GPUs on each of them.")] = None,
+    partition: Annotated[str | None, typer.Option(help="Slurm's.")] = None,
+    account: Annotated[str | None, typer.Option(help="Slurm's.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY[=VALUE]", help="Any other of sbatch: constraint=h100, mem=64G; may be given again."),
+    ] = None,
+    setup: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LINE", help="Shell before the run: 'module load cuda'; may be given again."),
+    ] = None,
+    address: Annotated[str | None, typer.Option(help="Of the Ray cluster (http://HEAD:8265).")] = None,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="Go on with other settings; what they touch is set aside.")
+    ] = False,
+) -> None:
+    """Have a cluster run it, in a script that asks for what the recipe needs.
+
+    The job stops in good order when its time is up or its place is
+    wanted, goes back into the queue, and goes on from there.
+    """
+    names, settings = _split(words)
+    recipe = load_recipe(names, settings)
+    _quiet()
+    from isheep.submit import Wishes, hand_over, prepare, script_of
+
+    wishes = Wishes(to, nodes, gpus, time, partition, account, option or (), setup or (), address)
+    job, warnings = prepare(recipe, [*names, *settings], directory, wishes, accept_changes)
+    for finding in warnings:
+        say(f"! {finding.what}: {finding.found}")
+    if dry_run:
+        sys.stdout.write(script_of(job, wishes.to))
+        return
+    _line(f"job {hand_over(job, wishes)}: isheep status {shlex.quote(str(directory))} --watch")
 
 
 @app.command("estimate")

@@ -54,9 +54,12 @@ State = Literal["running", "interrupted", "failed", "finished"]
 
 RECIPE, MANIFEST, LOCK = "recipe.yaml", "manifest.json", "lock"
 BROKEN_RECIPE = RECIPE + ".broken"
+SCRIPT, LOG = "submit.sh", "submit.log"
+"""What `isheep submit` hands to a cluster, and what its jobs say there; both may be older than the run."""
 _VECTOR_SCHEMA = pa.schema([("id", pa.string()), ("vector", pa.list_(pa.float32()))])
-_FIRST_FILES = {LOCK, RECIPE + ".tmp"}
-"""All that a run killed in its first moments leaves: still ours, not a foreign directory."""
+_FIRST_FILES = {LOCK, RECIPE + ".tmp", SCRIPT, SCRIPT + ".tmp", LOG}
+"""All that a run killed in its first moments leaves, or one that waits for a cluster: still ours, not a foreign
+directory."""
 _ITERATION = re.compile(r"iteration-(\d{2,})")
 
 
