@@ -10,6 +10,8 @@ SMALL = (
     " engine.batch_size=8 assess.read=distribution"
 )
 
+SUBMIT = "submit lamb --dir DIR/run"
+
 CASES = [
     Case("command-unknown", "a command that there is not", "rnu lamb", "…No such command 'rnu'. Did you mean 'run'?"),
     Case(
@@ -96,6 +98,89 @@ CASES = [
             "settings of that run."
         ),
         (begun(finished=True),),
+    ),
+    Case(
+        "submit-without-time",
+        "a job whose time nobody knows",
+        f"{SUBMIT}",
+        (
+            "--time: is missing, and how long the run takes cannot be told. Give the longest that the job may take at "
+            "a stretch, as in `--time 12:00:00`; it comes back for the rest."
+        ),
+    ),
+    Case(
+        "submit-time-words",
+        "a job's time that is none",
+        f"{SUBMIT} --time 12h",
+        "--time: `12h` is no time. Write it like `12:00:00`, or `2-12:00:00` with days.",
+    ),
+    Case(
+        "submit-time-short",
+        "a job's time that is too short",
+        f"{SUBMIT} --time 00:04:59",
+        (
+            "--time: `00:04:59` is too short for anything to be finished in it. Give at least 5 minutes; an hour or "
+            "more is better."
+        ),
+    ),
+    Case(
+        "submit-nodes-in-vain",
+        "machines that nothing works on",
+        f"{SUBMIT} --time 12:00:00 --nodes 2",
+        (
+            "--nodes: nothing of this recipe works on more than one machine, and 2 would be paid for. Leave it out, or "
+            "set `engine.workers` or `train.nodes`."
+        ),
+    ),
+    Case(
+        "submit-option-unknown",
+        "an option of sbatch that can be none",
+        f"{SUBMIT} --time 12:00:00 --option -p",
+        "--option: `-p` is no option of sbatch. Write it like `--option constraint=h100`, by its long name.",
+    ),
+    Case(
+        "submit-option-ours",
+        "an option of sbatch that has one of ours",
+        f"{SUBMIT} --time 12:00:00 --option time=10",
+        "--option: `time` is said by isheep itself. Give it as --time.",
+    ),
+    Case(
+        "submit-option-kept",
+        "an option of sbatch on which coming back rests",
+        f"{SUBMIT} --time 12:00:00 --option no-requeue",
+        "--option: `no-requeue` is said by isheep itself. Leave it out: the job's coming back rests on it.",
+    ),
+    Case(
+        "submit-option-lines",
+        "an option of sbatch with a line break",
+        f"{SUBMIT} --time 12:00:00 --option 'comment=a\nb'",
+        "--comment: `a b` holds a character that Slurm cannot read. Take it out.",
+    ),
+    Case(
+        "submit-dir-backslash",
+        "a directory that Slurm would call otherwise",
+        "submit lamb --dir 'DIR/a\\b' --time 12:00:00",
+        "DIR/a\\b: has a backslash in it, which Slurm takes away. Give another --dir.",
+    ),
+    Case(
+        "submit-without-slurm",
+        "a machine that is of no cluster",
+        f"{SUBMIT} --time 12:00:00",
+        (
+            "sbatch: there is none on this machine. Submit from a machine of the cluster; --dry-run prints the script "
+            "anywhere."
+        ),
+        variables={"PATH": "DIR"},
+    ),
+    Case(
+        "submit-without-ray",
+        "a Ray cluster, and no Ray",
+        f"{SUBMIT} --to ray",
+        (
+            "--to ray: Ray is not installed in this environment. Install isheep[ray]; --dry-run prints the script "
+            "without it."
+        ),
+        absent="ray",
     ),
     Case("recipes-with-words", "a word where none belongs", "recipes lamb", "…Got unexpected extra argument(s) (lamb)"),
     Case(

@@ -44,8 +44,6 @@ _KEPT = {
     "array",
     "wrap",
 }
-_RIVALS = {"mem-per-cpu": "mem", "mem-per-gpu": "mem", "gpus": "gres", "gpus-per-node": "gres", "gpus-per-task": "gres"}
-"""Option of sbatch -> what it says in another way."""
 
 
 @dataclass(frozen=True, slots=True)

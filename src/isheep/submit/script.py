@@ -24,6 +24,15 @@ NOTICE_S = 300
 SHORTEST_S = 300
 """Of the time at a stretch: Slurm's notice may come a minute early, and a job that is told at once does nothing."""
 
+SAYS_TOO = {
+    "mem-per-cpu": "mem",
+    "mem-per-gpu": "mem",
+    "gpus": "gres",
+    "gpus-per-node": "gres",
+    "gpus-per-task": "gres",
+}
+"""Option of sbatch -> ours, which it says in another way, and beside which it is refused."""
+
 _BARE = re.compile(r"[\w./:=,@+%\[\]*|&-]+", re.ASCII)
 
 
@@ -70,7 +79,9 @@ def slurm_script(job: Job) -> str:
     if "\\" in log:
         # In a file's name Slurm takes it for a mark of its own, and lets no way to write one.
         raise UserError(str(job.directory), "has a backslash in it, which Slurm takes away.", "Give another --dir.")
-    directives = [directive(key, value) for key, value in (_asked(job, log) | job.options).items()]
+    said = {SAYS_TOO.get(key) for key in job.options}
+    asked = {key: value for key, value in _asked(job, log).items() if key not in said}
+    directives = [directive(key, value) for key, value in (asked | job.options).items()]
     return _render("slurm.sh.jinja", job, directives=directives)
 
 
