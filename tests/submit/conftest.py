@@ -38,6 +38,7 @@ SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=batch_sched_delay=0,sched_interval=1,requeue_delay=1,bf_interval=1
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
+SlurmctldParameters=preempt_send_user_signal
 MpiDefault=none
 SwitchType=switch/none
 ReturnToService=2
@@ -76,7 +77,7 @@ class Slurm:
         shown = self.ask("scontrol", "--oneliner", "show", "job", job)
         return next(word.partition("=")[2] for word in shown.split() if word.startswith(f"{name}="))
 
-    def wait_for(self, job: str, *states: str, timeout: float = 240) -> str:
+    def wait_for(self, job: str, *states: str, timeout: float = 400) -> str:
         """Until the job is in one of these states."""
         deadline = time.monotonic() + timeout
         while (state := self.state(job)) not in states:

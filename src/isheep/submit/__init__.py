@@ -180,6 +180,7 @@ def _to_ray(job: Job, text: str, wishes: Wishes) -> str:
     if find_spec("ray") is None:
         what = "Ray is not installed in this environment."
         raise UserError("--to ray", what, "Install isheep[ray]; --dry-run prints the script without it.")
+    from ray.exceptions import RayError
     from ray.job_submission import JobSubmissionClient
 
     resources = job.resources
@@ -200,10 +201,10 @@ def _to_ray(job: Job, text: str, wishes: Wishes) -> str:
             entrypoint_num_gpus=resources.gpus or None,
             entrypoint_memory=resources.memory,
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(
-            "--to ray", f"the cluster did not take the job: {first_line(error)}.", "Give --address."
-        ) from None
+    except (ConnectionError, RayError, RuntimeError, ValueError) as error:
+        said = first_line(error).rstrip(".")
+        mend = "Give its --address, and its token where it has one (RAY_AUTH_MODE=token and RAY_AUTH_TOKEN)."
+        raise UserError("--to ray", f"the cluster did not take the job: {said}.", mend) from None
 
 
 def _write(job: Job, text: str) -> Path:
