@@ -219,7 +219,7 @@ def test_two_nodes_are_one_ray_cluster_and_nothing_is_left_of_it(slurm: Slurm, t
         ray=True,
     )
     number = handed_over(slurm, job)
-    slurm.wait_for(number, "COMPLETED", "FAILED")
+    assert slurm.wait_for(number, "COMPLETED", "FAILED") == "COMPLETED", (job.directory / LOG).read_text()
     said = (job.directory / LOG).read_text()
     assert "nodes 2 cpus 2.0" in said
     assert not Path(f"/tmp/ray-{number}").exists()  # noqa: S108  # looked for, not made
