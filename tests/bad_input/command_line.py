@@ -104,8 +104,8 @@ CASES = [
         "a job whose time nobody knows",
         f"{SUBMIT}",
         (
-            "--time: is missing, and how long the run takes cannot be told. Give the longest that the job may take at "
-            "a stretch, as in `--time 12:00:00`; it comes back for the rest."
+            "--time: is missing, and how long the run takes cannot be told. Give the kind of its GPUs, as in "
+            "`--gpu h100`, or a time at a stretch, as in `--time 12:00:00`."
         ),
     ),
     Case(

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from isheep.check import check
-from isheep.check.model import checkpoint_of
 from isheep.errors import UserError
+from isheep.estimate import estimate, hardware
 from isheep.recipe import load_recipe
 from isheep.store.run import LOG, SCRIPT, Run
 from isheep.submit import Wishes, prepare
-from isheep.submit.resources import CPUS, CPUS_PER_GPU, LIBRARIES, Resources, resources_of
+from isheep.submit.resources import CPUS, CPUS_PER_GPU, LIBRARIES, SHORTEST_S, Resources, resources_of
 from isheep.submit.script import Job
 
 HOUR = Wishes(time="01:00:00")
@@ -25,9 +25,8 @@ def job_of(*words: str, wishes: Wishes = HOUR, directory: Path = Path("run"), ac
     return prepare(recipe, ["lamb", *words], directory, wishes, accept)[0]
 
 
-def needed(*settings: str) -> Resources:
-    recipe = load_recipe("lamb", settings)
-    return resources_of(recipe, checkpoint_of("model.path", recipe.model.path))
+def needed(*settings: str, kind: str | None = None, per_node: int | None = None) -> Resources:
+    return resources_of(load_recipe("lamb", settings), kind, per_node)
 
 
 def test_the_command_is_the_runs_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,13 +44,27 @@ def test_lamb_asks_for_no_gpu_and_another_device_for_one() -> None:
     assert (needed().gpus, needed().cpus) == (0, 2)
     assert needed("engine.threads=null").cpus == CPUS
     assert (needed("engine.device=auto").gpus, needed("engine.device=auto").cpus) == (1, CPUS_PER_GPU)
-    assert needed("engine.device=auto", "engine.vllm.tensor_parallel=4").gpus == 4
+    assert needed("engine.device=auto", "engine=vllm", "engine.vllm.tensor_parallel=4").gpus == 4
 
 
-def test_memory_is_for_what_is_trained() -> None:
-    weights = needed().memory - LIBRARIES
-    assert weights == 4 * checkpoint_of("model.path", "package:lamb/model").parameters
-    assert needed("train.method=full").memory - LIBRARIES == 4 * weights
+def test_memory_and_time_are_the_estimates() -> None:
+    recipe = load_recipe("lamb", ["engine.device=auto", "model.dtype=bfloat16"])
+    found = estimate(recipe, hardware("h100", 1))
+    asked = resources_of(recipe, "h100")
+    assert found.seconds is not None
+    assert asked.seconds is not None
+    assert asked.memory == found.host_memory + LIBRARIES
+    assert 1.5 * found.seconds <= max(asked.seconds, SHORTEST_S + 1) <= max(1.5 * found.seconds + 60, SHORTEST_S + 1)
+    assert needed().seconds is None, "of a CPU no data sheet tells"
+
+
+def test_workers_share_nodes() -> None:
+    workers = ("engine.device=auto", "engine=vllm", "engine.vllm.tensor_parallel=4", "engine.workers=6")
+    of_eight, of_four = needed(*workers), needed(*workers, per_node=4)
+    assert (of_eight.nodes, of_eight.gpus) == (3, 8)
+    assert (of_four.nodes, of_four.gpus) == (6, 4)
+    assert needed("engine.workers=3", "engine.ray.cpus=4").cpus == 13
+    assert needed("train.launch=ddp", "train.processes=2", "train.nodes=2").nodes == 2
 
 
 def test_wishes_count_more_than_the_recipe() -> None:

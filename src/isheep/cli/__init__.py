@@ -304,6 +304,9 @@ def submit(
     ] = None,
     nodes: Annotated[int | None, typer.Option(min=1, help="Machines.")] = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="GPUs on each of them.")] = None,
+    gpu: Annotated[
+        str | None, typer.Option("--gpu", metavar="NAME", help="Of this kind, such as h100: its time is worked out.")
+    ] = None,
     partition: Annotated[str | None, typer.Option(help="Slurm's.")] = None,
     account: Annotated[str | None, typer.Option(help="Slurm's.")] = None,
     option: Annotated[
@@ -329,7 +332,7 @@ def submit(
     _quiet()
     from isheep.submit import Wishes, hand_over, prepare, script_of
 
-    wishes = Wishes(to, nodes, gpus, time, partition, account, option or (), setup or (), address)
+    wishes = Wishes(to, nodes, gpus, gpu, time, partition, account, option or (), setup or (), address)
     job, warnings = prepare(recipe, [*names, *settings], directory, wishes, accept_changes)
     for finding in warnings:
         say(f"! {finding.what}: {finding.found}")
@@ -350,7 +353,7 @@ def estimate_run(
         str | None, typer.Option("--gpu", metavar="NAME", help="For GPUs of this kind, such as h100.")
     ] = None,
     gpus: Annotated[
-        int | None, typer.Option("--gpus", min=1, help="So many of them; else one copy of the model.")
+        int | None, typer.Option("--gpus", min=1, help="So many of them; else as the recipe wants.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -365,9 +368,9 @@ def estimate_run(
         raise UserError("--gpus", "of which kind is not said.", "Give --gpu, too, such as `--gpu h100`.")
     _quiet()
     from isheep.cli.estimates import estimate_tables
-    from isheep.estimate import as_document, estimate, hardware, one_copy
+    from isheep.estimate import as_document, estimate, gpus_wanted, hardware
 
-    found = estimate(recipe, hardware(gpu, gpus or one_copy(recipe)) if gpu else None, probe)
+    found = estimate(recipe, hardware(gpu, gpus or gpus_wanted(recipe)) if gpu else None, probe)
     _print_json(as_document(found)) if as_json else OUT.print(estimate_tables(found))
 
 

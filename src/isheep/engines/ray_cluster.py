@@ -60,7 +60,8 @@ def refuse_missing() -> None:
 def connect(address: str | None) -> Any:
     """The `ray` module, connected: to the cluster at the address, else to one of its own on this machine.
 
-    A process is in one cluster; whoever asks again gets that one.
+    A process is in one cluster; whoever asks again gets that one. `RAY_ADDRESS` counts where the recipe has no address:
+    a job's cluster lies elsewhere each time that the job starts, which is no change of the run.
 
     Raises:
         UserError: Ray is not installed, or there is no such cluster.
@@ -75,6 +76,7 @@ def connect(address: str | None) -> Any:
     if ray.is_initialized():
         return ray
     own: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    address = address or os.environ.get("RAY_ADDRESS")
     _refuse_silent(address)
     before = signal.getsignal(signal.SIGTERM)
     try:

@@ -13,7 +13,7 @@ from isheep.check.resources import disk_needed
 from isheep.check.select import refuse_filters
 from isheep.check.settings import refuse_iterations
 from isheep.estimate.assumed import assumed
-from isheep.estimate.hardware import COMPARISON, Hardware, hardware, layout, on_gpus, one_copy
+from isheep.estimate.hardware import COMPARISON, Hardware, gpus_wanted, hardware, layout, on_gpus
 from isheep.estimate.memory import engine_memory, host_memory, training_memory
 from isheep.estimate.probe import Probe, probed
 from isheep.estimate.shape import Shape, shape_of
@@ -96,7 +96,7 @@ def estimate(recipe: Recipe, hardware: Hardware | None = None, probe: Path | Non
     devices = hardware.gpus if hardware else _devices_here(recipe)
     stages = [_stage(one, timed(one), devices) for one in work]
     engine = engine_memory(recipe, shape, guess.context, max(1, devices))
-    training = training_memory(recipe, shape, twice, guess.pair)
+    training = training_memory(recipe, shape, twice, guess.pair, max(1, devices))
     seconds = _sum([one.seconds for one in stages])
     if found and not hardware and seconds is not None:
         seconds += found.around() * (recipe.iterations + 1)
@@ -153,7 +153,7 @@ def _devices_here(recipe: Recipe) -> int:
         return 0
     import torch
 
-    return one_copy(recipe) if torch.cuda.is_available() else 0
+    return gpus_wanted(recipe) if torch.cuda.is_available() else 0
 
 
 def _said(recipe: Recipe, shape: Shape, given: Hardware | None, probe: Probe | None) -> list[str]:
@@ -175,6 +175,8 @@ def _said(recipe: Recipe, shape: Shape, given: Hardware | None, probe: Probe | N
         )
     if given:
         spread = layout(recipe, given.gpus)
+        if spread.copies > 1 and not recipe.engine.workers:
+            said.append(f"as with engine.workers={spread.copies}, which the recipe does not say")
         said.append(
             f"{given.gpus} GPUs hold {spread.copies} copies of the model on {spread.sharing} each, which share the "
             f"requests evenly; {spread.training} of them train"
@@ -205,4 +207,4 @@ def as_document(found: Estimate) -> dict[str, Any]:
     return {**asdict(found), "read": found.read, "written": found.written}
 
 
-__all__ = ["Estimate", "Hardware", "StageEstimate", "as_document", "estimate", "hardware", "one_copy"]
+__all__ = ["Estimate", "Hardware", "StageEstimate", "as_document", "estimate", "gpus_wanted", "hardware"]

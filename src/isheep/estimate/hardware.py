@@ -93,13 +93,16 @@ def one_copy(recipe: Recipe) -> int:
 
 
 def layout(recipe: Recipe, gpus: int) -> Layout:
-    """Of so many GPUs, of which one copy and more has room.
+    """Of so many GPUs: as the recipe says (`engine.workers`, `train.processes`), else as many copies as have room."""
+    sharing, train = one_copy(recipe), recipe.train
+    each = train.processes or max(1, gpus // train.nodes)
+    training = 1 if train.launch == "local" else each * train.nodes
+    return Layout(sharing, recipe.engine.workers or max(1, gpus // sharing), training)
 
-    SEAM: where the recipe says how many workers there are (`engine.workers`) and how many processes train
-    (`train.processes`, `train.nodes`), these two decide, and `gpus` is what they add up to.
-    """
-    sharing = one_copy(recipe)
-    return Layout(sharing, max(1, gpus // sharing), training=1)
+
+def gpus_wanted(recipe: Recipe) -> int:
+    """GPUs that the recipe puts to use, where it has any: its engines and its training do so one after the other."""
+    return max((recipe.engine.workers or 1) * one_copy(recipe), (recipe.train.processes or 1) * recipe.train.nodes)
 
 
 def on_gpus(work: Work, recipe: Recipe, shape: Shape, given: Hardware, twice: bool) -> float:

@@ -32,14 +32,17 @@ def engine_memory(recipe: Recipe, shape: Shape, context: int, gpus: int) -> int:
     return round((shape.weights + cache + reading) / sharing) + logits + LIBRARIES
 
 
-def training_memory(recipe: Recipe, shape: Shape, twice: bool, pair: float) -> int:
+def training_memory(recipe: Recipe, shape: Shape, twice: bool, pair: float, gpus: int) -> int:
     """Bytes on each GPU: weights, gradients and moments, activations of a micro-batch, logits of what is learned.
+
+    Under `fsdp` and `deepspeed` each process holds its part of the first three, and one layer whole while it works.
 
     Args:
         recipe: the run's.
         shape: of its model.
         twice: whether activations are computed twice, so that a layer keeps its input alone.
         pair: tokens of the longest pair that is to be expected.
+        gpus: of the run.
     """
     settings, parameters = recipe.train, shape.checkpoint.parameters
     tokens = settings.micro_batch_size * min(pair, settings.cutoff)
@@ -52,7 +55,8 @@ def training_memory(recipe: Recipe, shape: Shape, twice: bool, pair: float) -> i
     layer = tokens * (STATES * shape.hidden + INNER_STATES * shape.inner) * shape.number
     kept = shape.layers * tokens * shape.hidden * shape.number + layer if twice else shape.layers * layer
     logits = 3 * tokens * shape.vocabulary * FLOAT
-    # SEAM: where `train.launch` shards the model, `state` is divided by the processes that share it.
+    if settings.launch in ("fsdp", "deepspeed"):
+        state = state / layout(recipe, gpus).training + shape.weights / shape.layers
     return round(state + kept + logits) + LIBRARIES
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from isheep.check.resources import NUMBER_BYTES
-from isheep.checkpoint import Checkpoint, has_weights, read_checkpoint, read_config
+from isheep.checkpoint import NUMBER_BYTES, Checkpoint, has_weights, read_checkpoint, read_config
 from isheep.errors import UserError, first_line
 from isheep.hub import model_folder
 from isheep.recipe import Recipe

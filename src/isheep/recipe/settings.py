@@ -315,8 +315,8 @@ class RaySettings(Settings):
     """The cluster on which the `engine.workers` are, and what each of them takes of it; without any nobody reads it."""
 
     address: ServerUrl | None = None
-    """As `ray start --head` prints it, `HOST:6379`; `auto`: the cluster that this machine belongs to; None: one of its
-    own on this machine, for the time of the command."""
+    """As `ray start --head` prints it, `HOST:6379`; `auto`: the cluster that this machine belongs to; None: what the
+    variable RAY_ADDRESS says, else one of its own on this machine, for the time of the command."""
     cpus: Annotated[float, Field(gt=0)] | None = None
     """None: as many as engine.threads, else one."""
     gpus: Annotated[float, Field(ge=0)] | None = None

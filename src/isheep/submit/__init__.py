@@ -19,13 +19,12 @@ from shutil import which
 from typing import Literal
 
 from isheep.check import Finding, check
-from isheep.check.model import checkpoint_of
 from isheep.errors import UserError, first_line
 from isheep.recipe import Recipe
 from isheep.store.files import write_atomic
 from isheep.store.run import SCRIPT
-from isheep.submit.resources import Resources, resources_of, runs_on_ray, trains_on_nodes
-from isheep.submit.script import SHORTEST_S, Job, ray_script, slurm_script
+from isheep.submit.resources import SHORTEST_S, Resources, resources_of, runs_on_ray, trains_on_nodes
+from isheep.submit.script import Job, ray_script, slurm_script
 
 Cluster = Literal["slurm", "ray"]
 
@@ -54,6 +53,8 @@ class Wishes:
     nodes: int | None = None
     gpus: int | None = None
     """On each node."""
+    gpu: str | None = None
+    """Of this kind."""
     time: str | None = None
     partition: str | None = None
     account: str | None = None
@@ -107,7 +108,7 @@ def hand_over(job: Job, wishes: Wishes) -> str:
 
 
 def _resources(recipe: Recipe, wishes: Wishes) -> Resources:
-    needed = resources_of(recipe, checkpoint_of("model.path", recipe.model.path))
+    needed = resources_of(recipe, wishes.gpu, wishes.gpus)
     if wishes.gpus is not None:
         needed = replace(needed, gpus=wishes.gpus)
     if wishes.to == "ray":
@@ -120,9 +121,7 @@ def _resources(recipe: Recipe, wishes: Wishes) -> Resources:
     if wishes.time is not None:
         needed = replace(needed, seconds=_seconds(wishes.time))
     if needed.seconds is None:
-        mend = (
-            "Give the longest that the job may take at a stretch, as in `--time 12:00:00`; it comes back for the rest."
-        )
+        mend = "Give the kind of its GPUs, as in `--gpu h100`, or a time at a stretch, as in `--time 12:00:00`."
         raise UserError("--time", "is missing, and how long the run takes cannot be told.", mend)
     return needed
 
@@ -194,13 +193,14 @@ def _to_ray(job: Job, text: str, wishes: Wishes) -> str:
             client.delete_job(job.name)
         # An entrypoint goes through a shell; all of it that it sees of the user's is the directory.
         entrypoint = f"exec bash {quote(str(_write(job, text)))}"
-        return client.submit_job(
+        submitted: str = client.submit_job(
             entrypoint=entrypoint,
             submission_id=job.name,
             entrypoint_num_cpus=resources.cpus,
             entrypoint_num_gpus=resources.gpus or None,
             entrypoint_memory=resources.memory,
         )
+        return submitted
     except (ConnectionError, RayError, RuntimeError, ValueError) as error:
         said = first_line(error).rstrip(".")
         mend = "Give its --address, and its token where it has one (RAY_AUTH_MODE=token and RAY_AUTH_TOKEN)."

@@ -21,8 +21,6 @@ from isheep.terminal import printable
 
 NOTICE_S = 300
 """Seconds before its end at which a job is told of it: as long as what is in flight may take to be written."""
-SHORTEST_S = 300
-"""Of the time at a stretch: Slurm's notice may come a minute early, and a job that is told at once does nothing."""
 
 SAYS_TOO = {
     "mem-per-cpu": "mem",

@@ -56,6 +56,10 @@ def command(recipe: Recipe, folder: Path, address: str, port: int) -> list[str]:
     if train.nodes == 1:
         return [sys.executable, "-m", "accelerate.commands.launch", *words]
     each = ["srun", f"--nodes={train.nodes}", f"--ntasks={train.nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"]
+    # What else the job runs there (workers, which wait meanwhile) does not keep it out, and it has their processors.
+    each.append("--overlap")
+    if cpus := os.environ.get("SLURM_CPUS_PER_TASK"):
+        each.append(f"--cpus-per-task={cpus}")
     return [*each, "sh", "-c", ON_EACH_MACHINE, sys.executable, *words]
 
 
