@@ -35,9 +35,9 @@ def run(tmp_path: Path) -> Iterator[Run]:
         iteration.table("instructions").append([MADE[0], SHORT, *MADE[1:]])
         iteration.table("responses").append(
             [
-                Response("i2", "c", "stop", 1),
                 Response("i0", "a", "stop", 1),
                 Response("i1", "b", "stop", 1, "echo", "same"),
+                Response("i2", "c", "stop", 1),
             ]
         )
         iteration.table("assessments").append([Assessment(f"i{n}", 9.0, 8.0, "9", "8", "current") for n in (0, 2)])
@@ -48,7 +48,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
 
 def test_join_keeps_the_order_and_leaves_out_nothing(run: Run) -> None:
-    found = join(run.iteration(1))
+    found = list(join(run.iteration(1)))
     outcomes = [(row.instruction.id, row.kept, row.dropped_by, row.reason) for row in found]
     assert outcomes == [
         ("i0", True, None, None),
@@ -83,7 +83,7 @@ def ended(tmp_path: Path) -> Iterator[Run]:
         )
         one.table("assessments").append([Assessment(f"i{n}", 9.0, 9.0, None, None, "base") for n in range(3)])
         one.table("selection").append(
-            [Selection("i1", False, "cap", "many"), Selection("i2", True), Selection("i0", True)]
+            [Selection("i0", True), Selection("i1", False, "cap", "many"), Selection("i2", True)]
         )
         run.iteration(2).table("instructions").append(
             [Instruction("j0", 2, 0, "Sing.", "", [], 1, "p", "short", "1 word")]
@@ -100,9 +100,9 @@ def test_pairs_are_what_passed_the_rules_and_the_kept_ones_of_them(ended: Run) -
     one = ended.iteration(1)
     assert list(answered_pairs(one)) == [Pair(f"i{n}", f"Do {n}.", "", f"Done {n}.") for n in range(3)]
     assert [pair.id for pair in kept_pairs(one)] == ["i0", "i2"]
-    assert kept_instructions(one) == [MADE[0], MADE[2]]
+    assert list(kept_instructions(one)) == [MADE[0], MADE[2]]
     assert not list(answered_pairs(ended.iteration(2)))
-    assert not kept_instructions(ended.iteration(2))
+    assert not list(kept_instructions(ended.iteration(2)))
 
 
 def test_what_holds_a_question_is_told_with_every_benchmark(ended: Run) -> None:

@@ -106,8 +106,12 @@ class CompiledPool:
 def _grown(array: NDArray[Any], needed: int, filled: int = 0) -> NDArray[Any]:
     if needed <= len(array):
         return array
-    more = np.full((max(needed, 2 * len(array)) - len(array), *array.shape[1:]), filled, array.dtype)
-    return np.concatenate([array, more])
+    # Zeros that nobody has written yet take no memory.
+    grown = np.zeros((max(needed, 2 * len(array)), *array.shape[1:]), array.dtype)
+    grown[: len(array)] = array
+    if filled:
+        grown[len(array) :] = filled
+    return grown
 
 
 @_compiled

@@ -69,32 +69,35 @@ class Novelty:
         self.limit = limit
         self._tokens = TOKENIZERS[tokenizer]
         self._pool = new_pool() if pool is None else pool
-        self._ids: list[str] = []
+        self._ids, self._ends = bytearray(), array("Q", [0])
         self._codes: dict[str | tuple[str, int], int] = {}
         self._last: tuple[str, Coded] = ("", ([], []))
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._pool)
 
     def add(self, id: str, text: str) -> None:
         """Puts a text into the pool; one that tokenizes to nothing is left out, since nothing can be near to it."""
         tokens, occurrences = self._coded(text)
         if tokens:
             self._pool.add(tokens, occurrences)
-            self._ids.append(id)
+            # One after the other: as texts of their own they would take as much memory as all else of the pool.
+            self._ids += id.encode("utf-8", "surrogatepass")
+            self._ends.append(len(self._ids))
 
     def nearest(self, text: str) -> Match | None:
         """The best match over the whole pool; None if the text or every text of the pool tokenizes to nothing."""
         tokens, occurrences = self._coded(text)
-        if not tokens or not self._ids:
+        if not tokens or not len(self):
             return None
         f, place = self._pool.nearest(tokens, occurrences, over=0.0)
-        return Match(f, self._ids[max(place, 0)])
+        start, end = self._ends[max(place, 0)], self._ends[max(place, 0) + 1]
+        return Match(f, self._ids[start:end].decode("utf-8", "surrogatepass"))
 
     def is_near(self, text: str) -> bool:
         """Whether the nearest text is nearer than the limit: the same decision as of `verdict`, in less time."""
         tokens, occurrences = self._coded(text)
-        return bool(tokens and self._ids) and self._pool.nearest(tokens, occurrences, over=self.limit)[1] >= 0
+        return bool(tokens and len(self)) and self._pool.nearest(tokens, occurrences, over=self.limit)[1] >= 0
 
     def verdict(self, match: Match | None) -> Drop | None:
         """A drop if the match (of `nearest`) is nearer than the limit; None: keep."""

@@ -117,7 +117,7 @@ class _Read:
         self.run, self.recipe = run, run.recipe
         self.status = status(run)
         self.rows: list[dict[str, Any]] = self.status["iterations"]
-        self.made: dict[int, list[Joined]] = {one.number: join(one) for one in run.iterations()}
+        self.made: dict[int, list[Joined]] = {one.number: list(join(one)) for one in run.iterations()}
         self.threshold = score_limit(run.recipe.select)
 
     @cached_property

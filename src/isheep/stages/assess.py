@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from isheep.stages.scores import NOT_ASKED, SCORES, Reading, parse_score, read_d
 from isheep.stages.stream import in_order, parts
 from isheep.store.joined import answered_pairs
 from isheep.store.run import Iteration
+from isheep.store.table import passed
 
 FIELDS = ("instruction", "input", "response")
 
@@ -64,13 +66,14 @@ def assess(iteration: Iteration, recipe: Recipe, assessor: Model) -> None:
     settings = recipe.assess
     name = NOBODY if settings.level == "none" else RANDOM if settings.assessor == "random" else assessor.name
     prompts = {question: load_prompt(locate(file)) for question, file in prompt_files(settings).items()}
-    pairs = list(answered_pairs(iteration))
-    waiting = pairs[len(table.rows()) :]
-    read = how_to_read(settings, assessor) if waiting and prompts else settings.read
-    with bar(f"Assess {iteration.number}", len(pairs), done=len(pairs) - len(waiting)) as advance:
+    done, total = table.length(), passed(iteration.table("responses"))
+    waiting = itertools.islice(answered_pairs(iteration), done, None)
+    asked = done < total and bool(prompts)
+    read = how_to_read(settings, assessor) if asked else settings.read
+    with bar(f"Assess {iteration.number}", total, done=done) as advance:
         size = part_size(recipe.engine)
         # Each worker of the engine has a part at the same time.
-        for several in parts(waiting, size * (assessor.engine.workers if waiting and prompts else 1)):
+        for several in parts(waiting, size * (assessor.engine.workers if asked else 1)):
             drain.stop_here()
             readings = {
                 question: _read(several, question, read, prompts, iteration, recipe, assessor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 from isheep import drain
 from isheep.engines import Completion, Request, part_size
@@ -16,6 +16,7 @@ from isheep.records import Instruction, Response
 from isheep.seeding import derive_seed
 from isheep.stages.stream import in_order, parts
 from isheep.store.run import Iteration
+from isheep.store.table import passed
 
 FIELDS = ("task",)
 """The field of a principles file."""
@@ -30,11 +31,13 @@ def respond(iteration: Iteration, recipe: Recipe, model: Model) -> None:
     table = iteration.table("responses")
     if table.is_done:
         return
-    kept = [record for record in iteration.table("instructions").rows() if record.dropped_by is None]
-    rules = Rules.of(recipe)
-    waiting = kept[len(table.rows()) :]
-    with bar(f"Respond {iteration.number}", len(kept), done=len(kept) - len(waiting)) as advance:
-        completions = in_order(model.engine, _requests(waiting, iteration, recipe, model)) if waiting else iter(())
+    instructions, done = iteration.table("instructions"), table.length()
+    kept = (record for record in instructions if record.dropped_by is None)
+    # Instructions wait in memory only from their request to their answer.
+    asked, waiting = itertools.tee(itertools.islice(kept, done, None))
+    rules, total = Rules.of(recipe), passed(instructions)
+    with bar(f"Respond {iteration.number}", total, done=done) as advance:
+        completions = in_order(model.engine, _requests(asked, iteration, recipe, model)) if done < total else iter(())
         for part in parts(waiting, part_size(recipe.engine)):
             drain.stop_here()
             answers = itertools.islice(completions, len(part))
@@ -56,7 +59,7 @@ def asker(recipe: Recipe, model: Model) -> Callable[[str, str], tuple[int, ...]]
 
 
 def _requests(
-    instructions: Sequence[Instruction], iteration: Iteration, recipe: Recipe, model: Model
+    instructions: Iterable[Instruction], iteration: Iteration, recipe: Recipe, model: Model
 ) -> Iterator[Request]:
     ask = asker(recipe, model)
     for record in instructions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal, TypeVar
 
@@ -17,10 +18,11 @@ T = TypeVar("T")
 Tokens = tuple[int, ...]
 
 
-def parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+def parts(items: Iterable[T], size: int) -> Iterator[Sequence[T]]:
     """The items in runs of `size`, the last one shorter: what is written to disk at once."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+    left = iter(items)
+    while part := list(itertools.islice(left, size)):
+        yield part
 
 
 def in_order(engine: Engine, requests: Iterable[Request]) -> Iterator[Completion]:

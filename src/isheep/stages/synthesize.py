@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from isheep import drain
@@ -38,9 +38,8 @@ def synthesize(
     table = iteration.table("instructions")
     if table.is_done:
         return
-    made = table.rows()
     pool = gather_shots(iteration, earlier, seeds, recipe, model)
-    writer = _Writer(iteration.number, model.number, recipe, pool, seeds, earlier, made)
+    writer = _Writer(iteration.number, model.number, recipe, pool, seeds, earlier, table)
     per_part = part_size(recipe.engine)
     requests = writer.requests(model, first=table.parts() * per_part)
     with bar(f"Synthesize {iteration.number}", recipe.size, done=writer.kept) as advance:
@@ -52,10 +51,9 @@ def synthesize(
             for completion in itertools.islice(completions, per_part):
                 part += writer.take(completion, model)
             table.append(part)
-            made += part
             advance(writer.kept - before)
             if table.parts() * per_part > recipe.synthesize.patience * recipe.size:
-                _refuse_if_short(iteration, recipe, made, table.parts() * per_part)
+                _refuse_if_short(iteration, recipe, writer, table.parts() * per_part)
     table.close()
 
 
@@ -75,7 +73,7 @@ class _Writer:
         pool: Pool,
         seeds: Sequence[SeedTask],
         earlier: Sequence[Iteration],
-        made: Sequence[Instruction],
+        made: Iterable[Instruction],
     ) -> None:
         self.iteration, self.source, self.recipe, self.pool = iteration, source, recipe, pool
         self.prompt = Prompt.load(locate(recipe.synthesize.prompt), FIELDS)
@@ -83,12 +81,14 @@ class _Writer:
         self.novelty = Novelty(recipe.novelty.limit, recipe.novelty.tokenizer)
         for seed in seeds:
             self.novelty.add(seed.id, self._compared(seed.instruction, seed.input))
-        before = itertools.chain.from_iterable(past.table("instructions").rows() for past in earlier)
-        for record in itertools.chain(before, made):
-            if record.dropped_by is None:
-                self.novelty.add(record.id, self._compared(record.instruction, record.input))
-        self.kept = sum(record.dropped_by is None for record in made)
-        self.index = len(made)
+        self._remember(itertools.chain.from_iterable(past.table("instructions") for past in earlier))
+        self.drops = self._remember(made)
+        """How many of the iteration's each rule dropped; None: kept."""
+
+    @property
+    def kept(self) -> int:
+        """How many of the iteration's passed the rules and novelty."""
+        return self.drops[None]
 
     def requests(self, model: Model, first: int) -> Iterator[Request]:
         """Requests number `first`, `first` + 1 ... without end."""
@@ -114,19 +114,29 @@ class _Writer:
         for instruction, input_, malformed in parse_tasks(text, cut=completion.finish_reason == "length"):
             if self.kept == self.recipe.size:
                 break
+            index = self.drops.total()
             record = Instruction(
-                id=record_id(self.recipe.seed, self.iteration, self.index),
+                id=record_id(self.recipe.seed, self.iteration, index),
                 iteration=self.iteration,
-                index=self.index,
+                index=index,
                 instruction=instruction,
                 input=input_,
                 shot_ids=shot_ids,
                 source=self.source,
                 prompt_id=self.prompt.id,
             )
-            self.index += 1
             records.append(self._judged(record, malformed))
+            self.drops[records[-1].dropped_by] += 1
         return records
+
+    def _remember(self, records: Iterable[Instruction]) -> Counter[str | None]:
+        """Puts what was not dropped into the pool; what dropped the rest is counted."""
+        drops: Counter[str | None] = Counter()
+        for record in records:
+            drops[record.dropped_by] += 1
+            if record.dropped_by is None:
+                self.novelty.add(record.id, self._compared(record.instruction, record.input))
+        return drops
 
     def _judged(self, record: Instruction, malformed: bool) -> Instruction:
         if malformed:
@@ -140,19 +150,17 @@ class _Writer:
         if drop := self.novelty.verdict(match):
             return replace(record, dropped_by=drop.rule, reason=drop.reason)
         self.novelty.add(record.id, compared)
-        self.kept += 1
         return record
 
     def _compared(self, instruction: str, input_: str) -> str:
         return compared_text(instruction, input_, self.recipe.novelty.compare)
 
 
-def _refuse_if_short(iteration: Iteration, recipe: Recipe, made: Sequence[Instruction], requests: int) -> None:
-    kept = sum(record.dropped_by is None for record in made)
-    if kept < recipe.size:
-        reasons = Counter(record.dropped_by for record in made if record.dropped_by)
-        counted = ", ".join(f"{rule} {count}" for rule, count in reasons.most_common()) or "nothing was written"
+def _refuse_if_short(iteration: Iteration, recipe: Recipe, writer: _Writer, requests: int) -> None:
+    if writer.kept < recipe.size:
+        reasons = [(rule, count) for rule, count in writer.drops.most_common() if rule is not None]
+        counted = ", ".join(f"{rule} {count}" for rule, count in reasons) or "nothing was written"
         raise StageError(
-            f"iteration {iteration.number}: {requests} requests gave {kept} of {recipe.size} instructions "
-            f"({len(made)} written; dropped: {counted}). Lower `size`, add seed tasks, or raise `synthesize.patience`."
+            f"iteration {iteration.number}: {requests} requests gave {writer.kept} of {recipe.size} instructions "
+            f"({writer.drops.total()} written; dropped: {counted}). Lower `size`, add seed tasks, or raise `synthesize.patience`."
         )

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from operator import attrgetter, itemgetter
+from typing import Any, Generic, TypeVar
 
-from isheep.errors import UserError
+from isheep.errors import StageError, UserError
 from isheep.records import Assessment, Instruction, Pair, Response, Selection
 from isheep.store.run import Iteration, Run
 
+T = TypeVar("T")
+R = TypeVar("R", Pair, Instruction)
+
 CONTAMINATION = "contamination.json"
 """In an iteration's folder: of each benchmark, which pairs hold a question."""
+DROPPING = ("instructions", "responses", "selection")
+"""The tables whose records can be dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,36 +60,65 @@ class Joined:
         return [step for step in (self.instruction, self.response, self.selection) if step is not None]
 
 
-def join(iteration: Iteration) -> list[Joined]:
+class Anew(Generic[T]):
+    """What can be gone through many times, made anew each time instead of kept."""
+
+    def __init__(self, make: Callable[[], Iterator[T]]) -> None:
+        self._make = make
+
+    def __iter__(self) -> Iterator[T]:
+        return self._make()
+
+
+class _Later(Generic[T]):
+    """The rows of a later table, which has some ids of an earlier one in the same order: no table is held in memory."""
+
+    def __init__(self, rows: Iterable[T], id_of: Callable[[T], str]) -> None:
+        self._rows, self._id_of = iter(rows), id_of
+        self._next = next(self._rows, None)
+
+    @property
+    def next_id(self) -> str | None:
+        """Of the first row that nobody asked for; None behind the last one."""
+        return None if self._next is None else self._id_of(self._next)
+
+    def of(self, id_: str) -> T | None:
+        """The row of this id, None where there is none; asked for in the order of the earlier table."""
+        found = self._next
+        if self.next_id != id_:
+            return None
+        self._next = next(self._rows, None)
+        return found
+
+
+def join(iteration: Iteration) -> Iterator[Joined]:
     """Every instruction of the iteration, in the order in which they were made."""
-    responses = {row.id: row for row in iteration.table("responses").rows()}
-    assessments = {row.id: row for row in iteration.table("assessments").rows()}
-    selection = {row.id: row for row in iteration.table("selection").rows()}
-    return [
-        Joined(row, responses.get(row.id), assessments.get(row.id), selection.get(row.id))
-        for row in iteration.table("instructions").rows()
-    ]
+    responses = _Later(iteration.table("responses"), attrgetter("id"))
+    assessments = _Later(iteration.table("assessments"), attrgetter("id"))
+    selection = _Later(iteration.table("selection"), attrgetter("id"))
+    for row in iteration.table("instructions"):
+        yield Joined(row, responses.of(row.id), assessments.of(row.id), selection.of(row.id))
 
 
 def answered_pairs(iteration: Iteration) -> Iterator[Pair]:
     """Instructions with the responses that passed the rules, in the order in which they were made."""
-    asked = {record.id: record for record in iteration.table("instructions").rows()}
-    for answer in iteration.table("responses").rows():
-        if answer.dropped_by is None:
-            task = asked[answer.id]
-            yield Pair(answer.id, task.instruction, task.input, answer.response)
+    answers = _Later(iteration.table("responses").values("id", "response", "dropped_by"), itemgetter(0))
+    for id_, instruction, input_ in iteration.table("instructions").values("id", "instruction", "input"):
+        answer = answers.of(id_)
+        if answer is not None and answer[2] is None:
+            yield Pair(id_, instruction, input_, answer[1])
+    if (left := answers.next_id) is not None:
+        raise StageError(f"{iteration.table('responses').path}: {left} is no instruction's, or not in their order.")
 
 
 def kept_pairs(iteration: Iteration) -> Iterator[Pair]:
     """The pairs that the iteration's selection kept, in the order in which they were made."""
-    kept = _kept(iteration)
-    return (pair for pair in answered_pairs(iteration) if pair.id in kept)
+    return _kept(iteration, answered_pairs(iteration))
 
 
-def kept_instructions(iteration: Iteration) -> list[Instruction]:
+def kept_instructions(iteration: Iteration) -> Iterator[Instruction]:
     """The instructions of these pairs."""
-    kept = _kept(iteration)
-    return [record for record in iteration.table("instructions").rows() if record.id in kept]
+    return _kept(iteration, iteration.table("instructions"))
 
 
 def contaminated(iteration: Iteration) -> dict[str, str]:
@@ -119,19 +154,22 @@ def find(
     if iteration is not None and not chosen:
         have = ", ".join(str(one.number) for one in begun) or "none yet"
         raise UserError("--iteration", f"{run.directory} has no records of iteration {iteration}.", f"It has: {have}.")
-    records = [record for one in chosen for record in join(one)]
-    rules = sorted({record.dropped_by for record in records if record.dropped_by})
-    if reason is not None and reason not in rules:
-        raise UserError(
-            "--reason", f"no rule {reason!r} dropped anything here.", f"These did: {', '.join(rules) or 'none'}."
-        )
+    if reason is not None:
+        rules = sorted({rule for one in chosen for name in DROPPING for rule in one.table(name).counts()["dropped"]})
+        if reason not in rules:
+            raise UserError(
+                "--reason", f"no rule {reason!r} dropped anything here.", f"These did: {', '.join(rules) or 'none'}."
+            )
     wanted = (
         record
-        for record in records
+        for one in chosen
+        for record in join(one)
         if (kept is None or record.kept is kept) and (reason is None or record.dropped_by == reason)
     )
     return list(itertools.islice(wanted, limit))
 
 
-def _kept(iteration: Iteration) -> set[str]:
-    return {row.id for row in iteration.table("selection").rows() if row.kept}
+def _kept(iteration: Iteration, records: Iterable[R]) -> Iterator[R]:
+    """Those of the records that the selection kept."""
+    chosen = _Later(iteration.table("selection").values("id", "kept"), itemgetter(0))
+    return (record for record in records if (verdict := chosen.of(record.id)) is not None and verdict[1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -88,18 +89,17 @@ def stopped(document: Mapping[str, Any]) -> str | None:
 
 
 def _iteration(iteration: Iteration, questions: Sequence[Question]) -> dict[str, Any]:
-    scores = iteration.table("assessments").columns("quality", "following")
-    unparsed = sum(None in asked for asked in zip(*(scores[question] for question in questions), strict=True))
-    selection = iteration.table("selection").columns("kept", "dropped_by")
+    unparsed = Counter(None in asked for asked in iteration.table("assessments").values("id", *questions))
+    verdicts = Counter(iteration.table("selection").values("kept", "dropped_by"))
     train = iteration.read_json("train.json") or {}
     return {
         "iteration": iteration.number,
         "instructions": _made(iteration, "instructions"),
         "responses": _made(iteration, "responses"),
-        "assessed": len(scores["quality"]),
-        "unparsed": unparsed,
-        "kept": sum(selection["kept"]),
-        "selection": {"dropped": tally(selection["dropped_by"])},
+        "assessed": unparsed.total(),
+        "unparsed": unparsed[True],
+        "kept": sum(count for (kept, _), count in verdicts.items() if kept),
+        "selection": {"dropped": tally(rule for _, rule in verdicts.elements())},
         "health": iteration.read_json("health.json") or {},
         "train": {key: train.get(key) for key in ("examples", "steps", "loss")},
         "scores": iteration.read_json("scores.json") or {},

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -26,6 +27,8 @@ _AFTER = b"isheep.after"
 """Key in a part's metadata: what stands before it (see `Table._before`)."""
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 _READERS = 4
+_AT_ONCE = 4096
+"""Records that are Python objects, of a part that is written or read; the selection is one part of any size."""
 _UNREADABLE = (pa.ArrowException, OSError, ValueError)
 
 
@@ -59,7 +62,7 @@ class Table(Generic[R]):
         """Whether the table was closed and every part still has the hash that it was closed with."""
         return self._look()[1]
 
-    def append(self, records: Sequence[R]) -> None:
+    def append(self, records: Iterable[R]) -> None:
         """Adds one part, which is on disk for good when this returns. No records make an empty part, which counts.
 
         Raises:
@@ -70,39 +73,46 @@ class Table(Generic[R]):
         count, done = self._look()
         if done or not self._writable:
             raise ValueError(f"{self.path} is closed or open for reading only: nothing can be added to it")
-        for record in records:
-            if not isinstance(record, self._record):
-                raise TypeError(f"{self.path} holds {self._record.__name__} records, not {type(record).__name__}")
-        columns = [
-            pa.array([_clean(getattr(record, field.name)) for record in records], type=field.type)
-            for field in self._schema
-        ]
-        table = pa.Table.from_arrays(columns, schema=self._schema.with_metadata({_AFTER: self._before(count)}))
+        schema = self._schema.with_metadata({_AFTER: self._before(count)})
+        left, batches = iter(records), list[pa.RecordBatch]()
+        while some := list(itertools.islice(left, _AT_ONCE)):
+            batches.append(self._batch(some, schema))
+        # As one chunk a column, so that the file is the same however many records were converted at once.
+        table = pa.Table.from_batches(batches, schema=schema).combine_chunks()
         sink = pa.BufferOutputStream()
         # Statistics would repeat the longest texts, outside what the checksums guard.
         pq.write_table(table, sink, compression="zstd", write_page_checksum=True, write_statistics=False)
         write_atomic(self._part(count), sink.getvalue().to_pybytes())
         self._known = (count + 1, False)
 
-    def rows(self) -> list[R]:
-        """Every record of the whole parts, in the order in which they were added."""
+    def __iter__(self) -> Iterator[R]:
+        """Every record of the whole parts, in the order in which they were added; few of them in memory at a time."""
         names = self._schema.names
-        records: list[R] = []
+        for values in self.values(*names):
+            yield self._record(**dict(zip(names, values, strict=True)))
+
+    def rows(self) -> list[R]:
+        """All of these at once."""
+        return list(self)
+
+    def values(self, *names: str) -> Iterator[tuple[Any, ...]]:
+        """Some fields of every record, one record after the other, without reading the others."""
         for index in range(self.parts()):
-            columns = [column.to_pylist() for column in self._read(index, None).columns]
-            records.extend(
-                self._record(**dict(zip(names, values, strict=True))) for values in zip(*columns, strict=True)
-            )
-        return records
+            for batch in self._batches(index, names):
+                yield from zip(*(batch.column(name).to_pylist() for name in names), strict=True)
 
     def columns(self, *names: str) -> dict[str, list[Any]]:
         """Some fields of every record, all of the same moment, without reading the others."""
         values: dict[str, list[Any]] = {name: [] for name in names}
         for index in range(self.parts()):
-            part = self._read(index, list(names))
-            for name in names:
-                values[name].extend(part.column(name).to_pylist())
+            for batch in self._batches(index, names):
+                for name in names:
+                    values[name].extend(batch.column(name).to_pylist())
         return values
+
+    def length(self) -> int:
+        """How many records the whole parts have."""
+        return sum(pq.read_metadata(self._part(index)).num_rows for index in range(self.parts()))
 
     def arrow(self, *names: str) -> pa.Table:
         """Some fields of every record of the whole parts as Arrow holds them, for who looks through many."""
@@ -122,9 +132,9 @@ class Table(Generic[R]):
     def counts(self) -> dict[str, Any]:
         """`{"rows": n, "dropped": {rule: n}}`, the most frequent rule first; counted from the parts."""
         if "dropped_by" not in self._schema.names:
-            return {"rows": len(self.columns("id")["id"]), "dropped": {}}
-        rules = self.columns("dropped_by")["dropped_by"]
-        return {"rows": len(rules), "dropped": tally(rules)}
+            return {"rows": self.length(), "dropped": {}}
+        rules = Counter(rule for (rule,) in self.values("dropped_by"))
+        return {"rows": rules.total(), "dropped": tally(rules.elements())}
 
     def close(self) -> None:
         """Writes done.json: rows and drops as counted from the parts, and each part's hash."""
@@ -137,6 +147,15 @@ class Table(Generic[R]):
         ]
         write_json(self.path / DONE, {**self.counts(), "parts": parts})
         self._known = (total, True)
+
+    def _batch(self, records: Sequence[R], schema: pa.Schema) -> pa.RecordBatch:
+        for record in records:
+            if not isinstance(record, self._record):
+                raise TypeError(f"{self.path} holds {self._record.__name__} records, not {type(record).__name__}")
+        columns = [
+            pa.array([_clean(getattr(record, field.name)) for record in records], type=field.type) for field in schema
+        ]
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
 
     def _before(self, index: int) -> bytes:
         """The hash of the part before this one; of the first, which table it begins."""
@@ -242,13 +261,28 @@ class Table(Generic[R]):
                 found[int(match[1])] = file
         return found
 
-    def _read(self, index: int, columns: list[str] | None) -> pa.Table:
+    def _read(self, index: int, columns: list[str]) -> pa.Table:
         try:
             return _read_part(self._part(index), columns)
         except _UNREADABLE as error:
-            raise StageError(
-                f"{self._part(index)}: does not read any more ({error}). Start again to redo it."
-            ) from None
+            raise self._unreadable(index, error) from None
+
+    def _batches(self, index: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        try:
+            with pq.ParquetFile(self._part(index), page_checksum_verification=True) as file:
+                yield from file.iter_batches(_AT_ONCE, columns=list(columns))
+        except _UNREADABLE as error:
+            raise self._unreadable(index, error) from None
+
+    def _unreadable(self, index: int, error: Exception) -> StageError:
+        return StageError(f"{self._part(index)}: does not read any more ({error}). Start again to redo it.")
+
+
+def passed(table: Table[Any]) -> int:
+    """How many of its records were not dropped."""
+    counts = table.counts()
+    found: int = counts["rows"] - sum(counts["dropped"].values())
+    return found
 
 
 def tally(rules: Iterable[str | None]) -> dict[str, int]:
