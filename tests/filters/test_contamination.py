@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from isheep.evaluation.lm_eval_task import LmEvalTask
-from isheep.filters.contamination import Contamination, rows_of, without_frame, words
+from isheep.filters.contamination import Hit, Questions, hits, rows_of, without_frame, words
 from isheep.recipe.settings import EvaluateSettings
 from isheep.records import Pair
 from tests.data import SHARED, needs_data
@@ -28,11 +29,16 @@ def pair(instruction: str = "Tell me something new.", input_: str = "", response
 
 
 def found(*pairs: Pair, texts: list[str] = TEXTS, formulaic: bool = False) -> list[int]:
-    return [hit.item for hit in Contamination(pairs).hits("quiz", texts, formulaic)]
+    return [hit.item for hit in held(pairs, texts, formulaic)]
+
+
+def held(pairs: Iterable[Pair], texts: list[str], formulaic: bool = False) -> list[Hit]:
+    (found,) = hits(pairs, [Questions("quiz", texts, formulaic)])
+    return found
 
 
 @pytest.mark.parametrize(
-    ("held", "items"),
+    ("asked", "items"),
     [
         (pair("Say which of these metals when it is heated in AIR for an hour -- keeps its form."), [0]),
         (pair(response="of these metals, when it is heated in air for an hour, keeps its colour"), [0]),
@@ -48,15 +54,26 @@ def found(*pairs: Pair, texts: list[str] = TEXTS, formulaic: bool = False) -> li
         (pair(), []),
     ],
 )
-def test_a_planted_question_is_found(held: Pair, items: list[int]) -> None:
-    assert found(held) == items
+def test_a_planted_question_is_found(asked: Pair, items: list[int]) -> None:
+    assert found(asked) == items
 
 
 def test_every_pair_that_holds_a_question_is_told_once() -> None:
     pairs = [Pair(str(number), "Why do ships of heavy iron swim on water?", "", "x") for number in range(3)]
-    hits = Contamination([*pairs, Pair("clean", "Name a bird.", "", "Owl.")]).hits("quiz", TEXTS)
-    assert [(hit.id, hit.benchmark, hit.shared) for hit in hits] == [
+    told = held([*pairs, Pair("clean", "Name a bird.", "", "Owl.")], TEXTS)
+    assert [(hit.id, hit.benchmark, hit.shared) for hit in told] == [
         (str(number), "quiz", "why do ships of heavy iron swim on") for number in range(3)
+    ]
+
+
+def test_benchmarks_are_held_against_the_same_pairs_and_earlier_questions_come_first() -> None:
+    pairs = iter(
+        [Pair("late", "Who drew the first map?", "", "x"), Pair("early", MIDDLE, "", "Who drew the first map?")]
+    )
+    told = hits(pairs, [Questions("quiz", TEXTS), Questions("maps", [SHORT])])
+    assert [[(hit.id, hit.benchmark, hit.item) for hit in one] for one in told] == [
+        [("early", "quiz", 1), ("late", "quiz", 2)],
+        [],
     ]
 
 
@@ -78,9 +95,9 @@ def test_whatever_the_texts_a_whole_question_as_an_instruction_is_found(texts: l
     if words(question) and question not in texts:
         everything = [*texts, question]
         own = without_frame([words(text) for text in everything])[-1]
-        hits = Contamination([pair(" ".join(own))]).hits("quiz", everything) if own else []
+        told = held([pair(" ".join(own))], everything) if own else []
         repeated = sum(len(set(rows_of(own, 8)) & set(rows_of(words(text), 8))) > 0 for text in set(texts))
-        assert len(hits) == 1 or not own or repeated
+        assert len(told) == 1 or not own or repeated
 
 
 @needs_data
@@ -90,6 +107,6 @@ def test_the_released_records_are_nearly_clean() -> None:
     pairs = [Pair(str(n), row["instruction"], row["input"] or "", row["output"]) for n, row in enumerate(rows)]
     for task, most in (("ifeval", 0), ("arc_challenge", 5)):
         questions = LmEvalTask(task, settings).texts()
-        assert len(Contamination(pairs).hits(task, questions)) <= most
+        assert len(held(pairs, questions)) <= most
         planted = Pair("planted", questions[7], "", "I do not know.")
-        assert "planted" in {hit.id for hit in Contamination([*pairs, planted]).hits(task, questions)}
+        assert "planted" in {hit.id for hit in held([*pairs, planted], questions)}

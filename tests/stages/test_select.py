@@ -75,7 +75,7 @@ def chosen(lamb: Model) -> Callable[..., list[Selection]]:
     """The verdicts of a recipe's filters on pairs of these scores, with lamb as the model."""
 
     def rows(assessments: Sequence[Assessment], iteration: int = 1, **settings: Any) -> list[Selection]:
-        return choose(assessments, PAIRS[: len(assessments)], iteration, recipe(**settings), lamb)
+        return list(choose(assessments, PAIRS[: len(assessments)], iteration, recipe(**settings), lamb))
 
     return rows
 
@@ -330,7 +330,7 @@ def test_a_selection_that_was_stopped_is_made_as_if_it_had_not_been(
         assert stopped.table("selection").parts() == 0
         select(stopped, made, models.base)
         rows = stopped.table("selection").rows()
-        expected = choose(alone.table("assessments").rows(), PAIRS, 1, made, models.base)
+        expected = list(choose(alone.table("assessments").rows(), PAIRS, 1, made, models.base))
     assert rows == expected
 
 

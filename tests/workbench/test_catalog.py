@@ -82,7 +82,7 @@ def told(record: Joined) -> Row:
 
 
 def test_shows_of_every_record_what_the_tables_say(run: Run) -> None:
-    catalog, records = Catalog(run), join(run.iteration(1))
+    catalog, records = Catalog(run), list(join(run.iteration(1)))
     rows = [row for number in range(4) for row in catalog.page(Query(), {}, number).rows]
     assert rows == [told(record) for record in records]
     assert [catalog.joined(record.instruction.id) for record in records[::7]] == records[::7]

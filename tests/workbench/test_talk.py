@@ -53,7 +53,7 @@ def test_a_chat_says_what_the_loop_would(lamb_run: Path, talk: Talk) -> None:
 
 
 def test_answers_differ_by_model_seed_and_temperature_and_repeat(lamb_run: Path, talk: Talk) -> None:
-    run, asked = Run.read(lamb_run), join(Run.read(lamb_run).iteration(1))[:4]
+    run, asked = Run.read(lamb_run), list(join(Run.read(lamb_run).iteration(1)))[:4]
     questions = [Question(one.instruction.instruction, one.instruction.input, limit=40) for one in asked]
     found = [finished(talk.ask(run, [0, 2], question)).answers for question in questions]
     assert any(base.text != last.text for base, last in found)

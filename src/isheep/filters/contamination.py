@@ -10,8 +10,9 @@ of them have.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import regex
 
@@ -38,53 +39,57 @@ class Hit:
     """The words that both have."""
 
 
-class Contamination:
-    """The words of some pairs, which benchmarks are held against one after the other."""
+class Questions:
+    """The questions of a benchmark, which pairs are held against one after the other."""
 
-    def __init__(self, pairs: Iterable[Pair]) -> None:
-        self._rows: dict[int, dict[Words, list[str]]] = {LONG: defaultdict(list), SHORT: defaultdict(list)}
-        self._wholes: dict[Words, list[str]] = defaultdict(list)
-        for pair in pairs:
-            instruction, input_, response = map(words, (pair.instruction, pair.input, pair.response))
-            for length, rows in self._rows.items():
-                for row in dict.fromkeys(rows_of(instruction + input_ + response, length)):
-                    rows[row].append(pair.id)
-            for whole in dict.fromkeys((instruction, input_, instruction + input_, response)):
-                self._wholes[whole].append(pair.id)
-
-    def hits(self, benchmark: str, texts: Sequence[str], formulaic: bool = False) -> list[Hit]:
-        """The pairs that hold one of these questions, each with the first one that it holds.
+    def __init__(self, benchmark: str, texts: Sequence[str], formulaic: bool = False) -> None:
+        """Reads the questions.
 
         Args:
             benchmark: its name.
             texts: its questions.
             formulaic: they are put together from so few phrases that only a whole one shows it.
         """
-        questions = [words(text) for text in texts] if formulaic else without_frame([words(text) for text in texts])
-        places: dict[Words, dict[int, None]] = defaultdict(dict)
+        self.benchmark = benchmark
+        split = [words(text) for text in texts]
+        questions = split if formulaic else without_frame(split)
+        places: dict[tuple[int | None, Words], list[int]] = defaultdict(list)
         for item, question in enumerate(questions):
-            for row in self._shared(question, formulaic):
-                places[row].setdefault(item)
+            length = _shown_by(question, formulaic)
+            for row in dict.fromkeys([question] if length is None else rows_of(question, length)):
+                places[length, row].append(item)
         most = max(1, int(COMMON * len(set(questions))))
-        found: dict[str, Hit] = {}
-        for row, items in sorted(places.items(), key=lambda place: next(iter(place[1]))):
-            if len({questions[item] for item in items}) > most:
-                continue
-            item = next(iter(items))
-            for id_ in self._holders(questions[item], row, formulaic):
-                found.setdefault(id_, Hit(id_, benchmark, item, " ".join(row)))
-        return list(found.values())
+        self._firsts: dict[int | None, dict[Words, tuple[int, int]]] = {LONG: {}, SHORT: {}, None: {}}
+        """Words in a row -> how early they show a question, and the first that they show."""
+        for rank, ((length, row), items) in enumerate(places.items()):
+            if len({questions[item] for item in items}) <= most:
+                self._firsts[length][row] = rank, items[0]
 
-    def _shared(self, question: Words, formulaic: bool) -> Iterator[Words]:
-        """What of a question shows it, as far as some pair has it."""
-        if (length := _shown_by(question, formulaic)) is not None:
-            yield from (row for row in rows_of(question, length) if row in self._rows[length])
-        elif question in self._wholes:
-            yield question
+    def shown_by(self, rows: Mapping[int | None, Iterable[Words]]) -> tuple[int, int, Words] | None:
+        """The earliest that these rows of words show, by their length: its rank, the question, the row."""
+        found = (
+            (*firsts[row], row) for length, firsts in self._firsts.items() for row in rows[length] if row in firsts
+        )
+        return min(found, default=None)
 
-    def _holders(self, question: Words, row: Words, formulaic: bool) -> list[str]:
-        length = _shown_by(question, formulaic)
-        return self._wholes[row] if length is None else self._rows[length][row]
+
+def hits(pairs: Iterable[Pair], benchmarks: Sequence[Questions]) -> list[list[Hit]]:
+    """For each benchmark the pairs that hold one of its questions, each with the first one that it holds.
+
+    Those of an earlier question come first. What is held in memory are the questions: of pairs there may be more.
+    """
+    found: list[list[tuple[int, Hit]]] = [[] for _ in benchmarks]
+    for pair in pairs:
+        instruction, input_, response = map(words, (pair.instruction, pair.input, pair.response))
+        rows: dict[int | None, Iterable[Words]] = {
+            length: list(rows_of(instruction + input_ + response, length)) for length in (LONG, SHORT)
+        }
+        rows[None] = (instruction, input_, instruction + input_, response)
+        for benchmark, held in zip(benchmarks, found, strict=True):
+            if (shown := benchmark.shown_by(rows)) is not None:
+                rank, item, row = shown
+                held.append((rank, Hit(pair.id, benchmark.benchmark, item, " ".join(row))))
+    return [[hit for _, hit in sorted(held, key=itemgetter(0))] for held in found]
 
 
 def words(text: str) -> Words:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isheep.filters import Drop
+from isheep.filters.quota import K
 
 Vectors = npt.NDArray[np.float32]
 
@@ -41,9 +42,9 @@ def clusters(vectors: Vectors, count: int, seed: int) -> list[int]:
         return [int(label) for label in means.fit_predict(vectors)]
 
 
-def one_of_each(cluster_of: Mapping[str, int], rng: random.Random) -> dict[str, Drop]:
+def one_of_each(cluster_of: Mapping[K, int], rng: random.Random) -> dict[K, Drop]:
     """Drops for all but one of each cluster, drawn at random; id -> cluster goes in, id -> drop comes out."""
-    drops: dict[str, Drop] = {}
+    drops: dict[K, Drop] = {}
     for number, members in _members(cluster_of).items():
         spared = rng.choice(members)
         drops |= {
@@ -54,9 +55,9 @@ def one_of_each(cluster_of: Mapping[str, int], rng: random.Random) -> dict[str, 
     return drops
 
 
-def likeliest_of_each(cluster_of: Mapping[str, int], perplexity_of: Mapping[str, float]) -> dict[str, Drop]:
+def likeliest_of_each(cluster_of: Mapping[K, int], perplexity_of: Mapping[K, float]) -> dict[K, Drop]:
     """Drops for all but the one of the lowest perplexity of each cluster, the earlier of two equals."""
-    drops: dict[str, Drop] = {}
+    drops: dict[K, Drop] = {}
     for number, members in _members(cluster_of).items():
         spared = min(members, key=perplexity_of.__getitem__)
         drops |= {
@@ -67,9 +68,9 @@ def likeliest_of_each(cluster_of: Mapping[str, int], perplexity_of: Mapping[str,
     return drops
 
 
-def _members(cluster_of: Mapping[str, int]) -> dict[int, list[str]]:
+def _members(cluster_of: Mapping[K, int]) -> dict[int, list[K]]:
     """Cluster -> its ids, in their order."""
-    members: dict[int, list[str]] = {}
+    members: dict[int, list[K]] = {}
     for id_, number in cluster_of.items():
         members.setdefault(number, []).append(id_)
     return members

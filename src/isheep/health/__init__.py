@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from isheep.filters.novelty import Novelty
 from isheep.filters.rouge import Tokenizer
 from isheep.filters.rules import read_language
 from isheep.filters.threshold import score_limit
-from isheep.health.openings import SAMPLE, Openings, expected_distinct
+from isheep.health.openings import SAMPLE, Opening, Openings, expected_distinct
 from isheep.prompts import compared_text
 from isheep.recipe import Recipe, locate
 from isheep.recipe.settings import QUESTIONS, Question
@@ -22,6 +22,7 @@ from isheep.records import Assessment, Instruction, Response, Selection
 from isheep.store.table import tally
 
 Health = dict[str, Any]
+R = TypeVar("R", Instruction, Response, Selection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +60,16 @@ class Standards:
 
 
 def health(
-    instructions: Sequence[Instruction],
-    responses: Sequence[Response],
-    assessments: Sequence[Assessment],
-    selections: Sequence[Selection],
-    earlier_kept: Sequence[Instruction],
+    instructions: Iterable[Instruction],
+    responses: Iterable[Response],
+    assessments: Iterable[Assessment],
+    selections: Iterable[Selection],
+    earlier_kept: Iterable[Instruction],
     standards: Standards,
 ) -> Health:
     """The health of one iteration, ready for JSON; every share over nothing is None.
+
+    Each table is gone through once; what is held in memory are ids and texts of the kept pairs.
 
     Args:
         instructions: all that were made, dropped ones too; so for the other tables.
@@ -77,42 +80,58 @@ def health(
         standards: by what the figures are taken.
     """
     threshold, twin, questions = standards.threshold, standards.twin, standards.questions
-    kept = {selection.id for selection in selections if selection.kept}
-    words = [len(response.response.split()) for response in responses if response.id in kept]
-    kept_instructions = [instruction for instruction in instructions if instruction.id in kept]
-    kept_texts = [standards.compared(instruction) for instruction in kept_instructions]
-    earlier_texts = [standards.compared(instruction) for instruction in earlier_kept]
-    lower = [one.lowest(questions) for one in assessments] if questions else []
-    parsed = [score for score in lower if score is not None]
-    over = None if threshold is None or not questions else sum(score > threshold for score in parsed)
+    drops: dict[str, Counter[str | None]] = {"instructions": Counter(), "responses": Counter(), "selection": Counter()}
+    kept = {selection.id for selection in _counted(selections, drops["selection"]) if selection.kept}
+    kept_texts, kept_openings = list[str](), list[Opening | None]()
+    for instruction in _counted(instructions, drops["instructions"]):
+        if instruction.id in kept:
+            kept_texts.append(standards.compared(instruction))
+            if standards.openings is not None:
+                kept_openings.append(standards.openings.opening(instruction.instruction))
+    words, stopped = [], 0
+    for response in _counted(responses, drops["responses"]):
+        stopped += response.finish_reason == "stop"
+        if response.id in kept:
+            words.append(len(response.response.split()))
+    scores: dict[str, Counter[float | None]] = {"quality": Counter(), "following": Counter(), "lower": Counter()}
+    for one in assessments:
+        scores["quality"][one.quality] += 1
+        scores["following"][one.following] += 1
+        scores["lower"][one.lowest(questions)] += 1
+    assessed = scores["lower"].total()
+    unparsed = scores["lower"][None] if questions else 0
+    over = None
+    if threshold is not None and questions:
+        over = sum(n for score, n in scores["lower"].items() if score is not None and score > threshold)
+    made, answered = drops["instructions"].total(), drops["responses"].total()
+    earlier_texts = map(standards.compared, earlier_kept)
     return {
-        "made": len(instructions),
-        "assessed": len(assessments),
-        "unparsed": len(lower) - len(parsed),
+        "made": made,
+        "assessed": assessed,
+        "unparsed": unparsed,
         "over_threshold": over,
         "kept": len(kept),
         "threshold": threshold,
         "twin": twin,
-        "keep_share": _share(len(kept), len(instructions)),
+        "keep_share": _share(len(kept), made),
         "near_twin_share": near_twin_share(kept_texts, earlier_texts, twin, standards.tokenizer),
         "twins_within_share": twins_within_share(kept_texts, twin, standards.tokenizer),
-        **_opened([instruction.instruction for instruction in kept_instructions], standards.openings),
+        **_opened(kept_openings, standards.openings),
         "response_words_median": median(words) if words else None,
         "one_word_share": _share(sum(count == 1 for count in words), len(words)),
-        "stop_share": _share(sum(response.finish_reason == "stop" for response in responses), len(responses)),
-        "unparsed_share": _share(len(lower) - len(parsed), len(lower)),
-        "over_threshold_share": None if over is None else _share(over, len(assessments)),
-        "scores": {
-            "quality": _distribution(one.quality for one in assessments),
-            "following": _distribution(one.following for one in assessments),
-            "lower": _distribution(parsed),
-        },
-        "drops": {
-            "instructions": tally(record.dropped_by for record in instructions),
-            "responses": tally(record.dropped_by for record in responses),
-            "selection": tally(record.dropped_by for record in selections),
-        },
+        "stop_share": _share(stopped, answered),
+        "unparsed_share": _share(unparsed, assessed) if questions else None,
+        "over_threshold_share": None if over is None else _share(over, assessed),
+        "scores": {name: _distribution(counts) for name, counts in scores.items()},
+        "drops": {table: tally(counts.elements()) for table, counts in drops.items()},
     }
+
+
+def _counted(records: Iterable[R], drops: Counter[str | None]) -> Iterator[R]:
+    """The records, counted by what dropped them as they pass."""
+    for record in records:
+        drops[record.dropped_by] += 1
+        yield record
 
 
 def near_twin_share(
@@ -140,11 +159,10 @@ def _after_a_twin(texts: Sequence[str], pool: Novelty, earlier: Iterable[str] = 
     return found
 
 
-def _opened(instructions: Sequence[str], openings: Openings | None) -> dict[str, float | None]:
+def _opened(found: Sequence[Opening | None], openings: Openings | None) -> dict[str, float | None]:
     """How many different openings there are, and how many a hundred instructions have on average."""
     if openings is None:
         return {"openings": None, f"openings_of_{SAMPLE}": None}
-    found = [openings.opening(instruction) for instruction in instructions]
     return {"openings": len({*found} - {None}), f"openings_of_{SAMPLE}": expected_distinct(found)}
 
 
@@ -152,9 +170,12 @@ def _share(count: int, total: int) -> float | None:
     return count / total if total else None
 
 
-def _distribution(scores: Iterable[float | None]) -> dict[str, Any]:
+def _distribution(scores: Counter[float | None]) -> dict[str, Any]:
     """Counts of the scores 1..10, rounded half up, and their entropy in bits (None without scores)."""
-    counts = Counter(min(max(math.floor(score + 0.5), 1), 10) for score in scores if score is not None)
+    counts = Counter[int]()
+    for score, count in scores.items():
+        if score is not None:
+            counts[min(max(math.floor(score + 0.5), 1), 10)] += count
     total = counts.total()
     entropy = sum(count / total * math.log2(total / count) for count in counts.values()) if total else None
     return {"histogram": [counts[score] for score in range(1, 11)], "entropy": entropy}

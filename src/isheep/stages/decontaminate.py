@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from isheep.evaluation.registry import open_benchmark
-from isheep.filters.contamination import Contamination, Hit
+from isheep.filters.contamination import Hit, Questions, hits
 from isheep.progress import say
 from isheep.recipe import Recipe, overridden
 from isheep.store.joined import CONTAMINATION, answered_pairs
@@ -25,14 +25,13 @@ def decontaminate(iteration: Iteration, recipe: Recipe) -> None:
         return
     document: dict[str, dict[str, Any]] = {}
     if recipe.evaluate.contamination != "ignore" and recipe.evaluate.benchmarks:
-        pairs = Contamination(answered_pairs(iteration))
         # Questions that a limit keeps from being asked are no less the benchmark's.
         whole = overridden(recipe, ["evaluate.limit=null"])
-        for name in recipe.evaluate.benchmarks:
-            benchmark = open_benchmark(name, whole)
-            texts = benchmark.texts()
-            hits = pairs.hits(name, texts, benchmark.formulaic)
-            document[name] = {"texts": len(texts), "hits": [_row(hit) for hit in hits]}
+        opened = {name: open_benchmark(name, whole) for name in recipe.evaluate.benchmarks}
+        texts = {name: benchmark.texts() for name, benchmark in opened.items()}
+        questions = [Questions(name, texts[name], benchmark.formulaic) for name, benchmark in opened.items()]
+        for name, held in zip(opened, hits(answered_pairs(iteration), questions), strict=True):
+            document[name] = {"texts": len(texts[name]), "hits": [_row(hit) for hit in held]}
     iteration.write_json(CONTAMINATION, document)
     counts = Counter({name: len(found["hits"]) for name, found in document.items()})
     if total := sum(counts.values()):

@@ -10,7 +10,7 @@ from isheep.recipe import Recipe
 from isheep.records import Pair, SeedTask
 from isheep.seeding import derive_seed
 from isheep.stages.figures import vectors
-from isheep.store.joined import kept_pairs
+from isheep.store.joined import Anew, kept_pairs
 from isheep.store.run import Iteration
 
 VECTORS = "vectors.parquet"
@@ -34,11 +34,12 @@ def embed(iteration: Iteration, seeds: Sequence[SeedTask], recipe: Recipe, base:
     """
     if (iteration.path / VECTORS).is_file():
         return
-    pairs = _seed_pairs(seeds) if iteration.number == 0 else list(kept_pairs(iteration))
+    pairs = Anew(lambda: iter(_seed_pairs(seeds)) if iteration.number == 0 else kept_pairs(iteration))
+    count = sum(1 for _ in pairs)
     # S311: it has to repeat, no secret.
     draw = random.Random(derive_seed(recipe.seed, iteration.number, "embed"))  # noqa: S311
-    chosen = sorted(draw.sample(range(len(pairs)), min(wanted(recipe), len(pairs))))
-    drawn = [pairs[index] for index in chosen]
+    chosen = set(draw.sample(range(count), min(wanted(recipe), count)))
+    drawn = [pair for place, pair in enumerate(pairs) if place in chosen]
     found = vectors(drawn, iteration.number, base)
     iteration.write_vectors(VECTORS, [pair.id for pair in drawn], found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from isheep.health import Standards, health
@@ -19,11 +20,11 @@ def examine(iteration: Iteration, earlier: Sequence[Iteration], recipe: Recipe) 
     figures = iteration.read_json(FILE)
     if figures is None:
         figures = health(
-            iteration.table("instructions").rows(),
-            iteration.table("responses").rows(),
-            iteration.table("assessments").rows(),
-            iteration.table("selection").rows(),
-            [record for past in earlier for record in kept_instructions(past)],
+            iteration.table("instructions"),
+            iteration.table("responses"),
+            iteration.table("assessments"),
+            iteration.table("selection"),
+            itertools.chain.from_iterable(map(kept_instructions, earlier)),
             Standards.of(recipe),
         )
         past_figures = [past.read_json(FILE) for past in earlier]

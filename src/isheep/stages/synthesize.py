@@ -162,5 +162,6 @@ def _refuse_if_short(iteration: Iteration, recipe: Recipe, writer: _Writer, requ
         counted = ", ".join(f"{rule} {count}" for rule, count in reasons) or "nothing was written"
         raise StageError(
             f"iteration {iteration.number}: {requests} requests gave {writer.kept} of {recipe.size} instructions "
-            f"({writer.drops.total()} written; dropped: {counted}). Lower `size`, add seed tasks, or raise `synthesize.patience`."
+            f"({writer.drops.total()} written; dropped: {counted}). "
+            "Lower `size`, add seed tasks, or raise `synthesize.patience`."
         )

@@ -34,21 +34,19 @@ def gather(iteration: Iteration, earlier: Sequence[Iteration], recipe: Recipe) -
     if iteration.training_set_path.is_file():
         return
     selection = iteration.table("selection")
-    if not any(selection.columns("kept")["kept"]):
-        raise NothingKept(nothing_kept(iteration.number, selection.rows()))
+    if not any(kept for (kept,) in selection.values("kept")):
+        raise NothingKept(nothing_kept(iteration.number, selection))
     sources = [*earlier, iteration] if recipe.setting == "total_base" else [iteration]
     iteration.write_training_set(
-        [
-            {
-                "id": pair.id,
-                "messages": [
-                    {"role": "user", "content": bare(pair.instruction, pair.input)},
-                    {"role": "assistant", "content": pair.response},
-                ],
-            }
-            for source in sources
-            for pair in kept_pairs(source)
-        ]
+        {
+            "id": pair.id,
+            "messages": [
+                {"role": "user", "content": bare(pair.instruction, pair.input)},
+                {"role": "assistant", "content": pair.response},
+            ],
+        }
+        for source in sources
+        for pair in kept_pairs(source)
     )
 
 

@@ -30,8 +30,10 @@ _NO_CONTENT = (".tmp", ".pyc")
 _LINE_ENDS = {ord(character): f"\\u{ord(character):04x}" for character in "\x85\u2028\u2029"}
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Makes `path` hold `content` at once and for good: after a kill or a power cut the old file stands, or the new.
+
+    Content that comes in pieces is written as it comes.
 
     Raises:
         StageError: the file cannot be written (a full disk, rights).
@@ -40,7 +42,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with unfinished.open("wb") as file:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
         unfinished.replace(path)
@@ -91,7 +93,7 @@ def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     Characters at which only some readers end a line stand as escapes.
     """
     lines = (json.dumps(_finite(row), ensure_ascii=False, allow_nan=False, default=str) + "\n" for row in rows)
-    write_atomic(path, storable("".join(lines).translate(_LINE_ENDS)).encode())
+    write_atomic(path, (storable(line.translate(_LINE_ENDS)).encode() for line in lines))
 
 
 def read_json_lines(path: Path) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
@@ -104,7 +104,7 @@ class Iteration:
         """What the SFT saw: JSON lines in the messages format."""
         return self.path / "training-set.jsonl"
 
-    def write_training_set(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def write_training_set(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Writes one JSON object a line, all lines or none."""
         self._must_own()
         write_json_lines(self.training_set_path, rows)
