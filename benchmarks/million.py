@@ -1,14 +1,16 @@
 """Many records through everything that one iteration does with them: `python benchmarks/million.py [--json]`.
 
-Texts are made up from the seed of each request: words drawn by rank as in real text (Zipf), instructions of some 15
-words, eight to a completion, that open in one of 2,000 ways, responses of some 60. One instruction in ten is another
-one with a word exchanged, one in twenty breaks a rule. The search of novelty grows with the square of the records: in
-sizes over `--searched` it is left out (`fill`, which the smaller sizes do besides), and all else done. The engine answers at once, in this process, and bytes are
-tokens; all else is the loop's own code, each stage in a
-process of its own, with parts of 256 requests. A tenth of the pairs is kept at most (`select.cap`), and the scores are
-those of quality alone, read from a distribution. `resume` is what a synthesis does that was stopped before its end.
+Texts are made up from the seed of each request: words drawn by rank as in real text (Zipf), eight instructions of some
+15 words to a completion, that open in one of 2,000 ways, and responses of some 60. One instruction in ten is another
+one with a word exchanged, one in twenty breaks a rule. The engine answers at once, in this process, and bytes are
+tokens; all else is the loop's own code, each stage in a process of its own, with parts of 256 requests. A tenth of the
+pairs is kept at most (`select.cap`), and scores are those of quality alone, read from a distribution.
 
-CPU seconds; memory is the most that the process held (VmHWM), less what it held when the stage began.
+The search of novelty grows with the square of the records: in sizes over `--searched` it is left out, and all else done
+(`fill`, which smaller sizes do besides). `resume` is what a synthesis costs that was stopped just before its end.
+
+CPU seconds; memory is the most that the process held (VmHWM), and by how much that is more than before the stage, with
+everything loaded that the stage needs.
 """
 
 from __future__ import annotations
@@ -62,6 +64,15 @@ WARMING = 200
 """Records by which a process is warmed up."""
 TASKS = 8
 """Of a completion."""
+SETTINGS: dict[str, Any] = {
+    "iterations": 1,
+    "novelty.limit": 0.7,
+    "novelty.compare": "instruction",
+    "health.twin": 0.7,
+    "assess.level": "quality",
+    "engine.name": "openai",
+    "engine.batch_size": 256,
+}
 TOKENS = {"synthesize": 1_000, "respond": 400}
 """max_new_tokens of both, by which the engine knows what to answer."""
 LOG_PROBABILITIES = [[-abs(score - middle) - 0.5 for score in range(1, 11)] for middle in np.linspace(4, 10, 61)]
@@ -158,10 +169,9 @@ class InstantEngine:
 
 def recipe_for(size: int) -> Recipe:
     """lamb's seeds and benchmark with the paper's novelty."""
-    limits = [f"{stage}.max_new_tokens={most}" for stage, most in TOKENS.items()]
-    novelty = ["novelty.limit=0.7", "novelty.compare=instruction", "health.twin=0.7"]
-    rest = ["iterations=1", "engine.name=openai", "engine.batch_size=256", "assess.level=quality"]
-    return load_recipe("lamb", [f"size={size}", f"select.cap={size // 10}", *limits, *novelty, *rest])
+    limits = {f"{stage}.max_new_tokens": most for stage, most in TOKENS.items()}
+    sizes = {"size": size, "select.cap": size // 10}
+    return load_recipe("lamb", [f"{key}={value}" for key, value in (sizes | limits | SETTINGS).items()])
 
 
 def does(name: str, directory: Path, size: int) -> Callable[[], object]:
