@@ -257,7 +257,7 @@ def test_a_stage_declares_the_files_that_it_reads_and_no_others(stage: str) -> N
 def test_every_text_setting_is_known_as_a_file_or_as_none() -> None:
     annotations = {name: annotation(Recipe, name.split(".")) for name in setting_names()}
     texts = {name for name, kind in annotations.items() if takes_text(kind)}
-    server = {"engine.server.url", "engine.server.model", "engine.server.key_variable"}
+    server = {"engine.server.url", "engine.server.model", "engine.server.key_variable", "engine.ray.address"}
     judge = {"evaluate.judge.url", "evaluate.judge.model", "evaluate.judge.key_variable"}
     # Of what a benchmark is measured with, its protocol holds the content (data) or the version (graders).
     measuring = {"evaluate.data_dir", "evaluate.evalplus", "evaluate.alpaca_eval"}
