@@ -227,6 +227,20 @@ def test_two_nodes_are_one_ray_cluster_and_nothing_is_left_of_it(slurm: Slurm, t
     assert processes == ""
 
 
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+def test_a_run_works_and_trains_on_two_nodes(slurm: Slurm, tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    """Workers on both, then a process of the training on both, started by srun beside them."""
+    directory = tmp_path / "run"
+    training = ("train.launch=ddp", "train.processes=1", "train.nodes=2")
+    job = submitted(slurm, directory, "engine.workers=2", *training, "--option", "cpus-per-task=1")
+    assert slurm.wait_for(job, "COMPLETED", "FAILED") == "COMPLETED", (directory / LOG).read_text()
+    found = everything(directory)
+    for table in ("instructions", "responses", "assessments", "selection"):
+        assert found[f"1/{table}"] == undisturbed[f"1/{table}"]
+    trained = json.loads((directory / "iteration-01" / "train.json").read_text())
+    assert trained["steps"] == 8
+
+
 def test_what_slurm_refuses_is_told(slurm: Slurm, tmp_path: Path) -> None:
     words = ("submit", *SMALL, "--dir", tmp_path / "run", "--time", "01:00:00")
     ended = isheep(slurm, *words, "--partition", "nowhere")

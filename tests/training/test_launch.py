@@ -222,7 +222,8 @@ def test_two_machines_come_to_what_one_process_comes_to(alone: Alone, tmp_path: 
     seed = derive_seed(recipe.seed, 1, "train")
     words = (str(tmp_path), 1, str(tmp_path / "checkpoints"), str(tmp_path / "set.jsonl"), seed, "Train 1", None, 20, 4)
     write_json(folder / TASK, asdict(Task(recipe.model_dump(mode="json"), *words)))
-    each = command(recipe, folder, "127.0.0.1", free_port())[5:]
+    words_of_srun = command(recipe, folder, "127.0.0.1", free_port())
+    each = words_of_srun[words_of_srun.index("sh") :]
     environment = {**os.environ, **variables(recipe)}
     started = [
         subprocess.Popen(each, env={**environment, "SLURM_NODEID": str(number)}, stdin=subprocess.PIPE)
@@ -249,8 +250,9 @@ def test_slurm_starts_one_command_on_each_machine(tmp_path: Path) -> None:
     """The shell that srun starts is asked here what it would run on the machine of rank 1."""
     recipe = recipe_of("train.launch=ddp", "train.nodes=2", *TWO)
     words = command(recipe, tmp_path, "first", 1234)
-    assert words[:5] == ["srun", "--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--kill-on-bad-exit=1"]
-    shell = words[5:]
+    srun = ["srun", "--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--kill-on-bad-exit=1", "--overlap"]
+    assert words[: len(srun)] == srun
+    shell = words[words.index("sh") :]
     assert shell[:2] == ["sh", "-c"]
     shell[3] = "echo"
     ran = subprocess.run(shell, env={**os.environ, "SLURM_NODEID": "1"}, capture_output=True, text=True, check=True)

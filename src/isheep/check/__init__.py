@@ -55,7 +55,7 @@ def check(
 def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool, elsewhere: bool) -> Iterator[Finding]:
     """From cheap to dear: the tokenizer comes late since its library takes seconds to start, a server last."""
     yield from settings_found(recipe)
-    yield from launch_found(recipe)
+    yield from launch_found(recipe, elsewhere)
     yield from trackers_found(recipe)
     refuse_contradictions(recipe)
     yield from _prompts(recipe)
@@ -91,7 +91,7 @@ def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool, else
         line, without = ask_server(recipe, checkpoint.folder, encoder)
         yield Finding("server", line)
         yield from (Finding("server", one, warning=True) for one in without)
-    if recipe.engine.workers:
+    if recipe.engine.workers and not elsewhere:
         yield workers_found(recipe)
 
 

@@ -17,8 +17,10 @@ NO_FOUR_BITS = {
 }
 
 
-def launch_found(recipe: Recipe) -> Iterator[Finding]:
+def launch_found(recipe: Recipe, elsewhere: bool = False) -> Iterator[Finding]:
     """How many processes will train, and how they share the work.
+
+    `elsewhere`: the run will be on other machines, so what this one is part of says nothing.
 
     Raises:
         UserError: they cannot, or not together.
@@ -34,7 +36,10 @@ def launch_found(recipe: Recipe) -> Iterator[Finding]:
     if recipe.engine.device not in DEVICES:
         what = f"{train.launch} gives each process a device of its own, but engine.device is {recipe.engine.device}."
         raise UserError("train.launch", what, "Set engine.device to auto, cpu or cuda, or train.launch to local.")
-    refuse_outside(train.nodes)
+    if elsewhere and train.processes is None:
+        return
+    if not elsewhere:
+        refuse_outside(train.nodes)
     number = train.nodes * processes(recipe)
     if train.batch_size % number:
         what = f"{train.batch_size} pairs of a step are not the same number for each of {number} processes."
