@@ -85,17 +85,22 @@ def refuse_outside(nodes: int) -> None:
 
 
 def first_machine() -> str:
-    """The name of the allocation's first machine.
+    """The address of the allocation's first machine, whose name in Slurm need not be one that others can look up.
 
     Raises:
         StageError: Slurm does not tell.
     """
-    asked = ["scontrol", "show", "hostnames", os.environ.get("SLURM_JOB_NODELIST", "")]
     try:
-        told = subprocess.run(asked, capture_output=True, text=True, check=True)  # noqa: S603  # no shell
-        return told.stdout.split()[0]
-    except (OSError, subprocess.CalledProcessError, IndexError) as error:
+        name = _told("show", "hostnames", os.environ.get("SLURM_JOB_NODELIST", "")).split()[0]
+        fields = _told("--oneliner", "show", "node", name).split()
+        return next(field.removeprefix("NodeAddr=") for field in fields if field.startswith("NodeAddr="))
+    except (OSError, subprocess.CalledProcessError, IndexError, StopIteration) as error:
         raise StageError(f"Slurm does not tell which machines there are ({error}).") from error
+
+
+def _told(*words: str) -> str:
+    asked = ["scontrol", *words]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout  # noqa: S603  # no shell
 
 
 def on_gpus(recipe: Recipe) -> bool:
