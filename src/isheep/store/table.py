@@ -112,7 +112,7 @@ class Table(Generic[R]):
 
     def length(self) -> int:
         """How many records the whole parts have."""
-        return sum(pq.read_metadata(self._part(index)).num_rows for index in range(self.parts()))
+        return sum(batch.num_rows for index in range(self.parts()) for batch in self._batches(index, ["id"]))
 
     def arrow(self, *names: str) -> pa.Table:
         """Some fields of every record of the whole parts as Arrow holds them, for who looks through many."""
