@@ -25,7 +25,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from shutil import copytree, ignore_patterns
@@ -167,6 +167,10 @@ class InstantEngine:
     __exit__ = Engine.__exit__
 
 
+instant_engine = cache(InstantEngine)
+"""One for a process: its words take a second."""
+
+
 def recipe_for(size: int) -> Recipe:
     """lamb's seeds and benchmark with the paper's novelty."""
     limits = {f"{stage}.max_new_tokens": most for stage, most in TOKENS.items()}
@@ -186,7 +190,7 @@ def does(name: str, directory: Path, size: int) -> Callable[[], object]:
         CompiledPool.nearest = lambda self, tokens, occurrences, over: (over, -1)  # type: ignore[method-assign]
     recipe = recipe_for(size)
     models, seeds = Models(recipe, cast(Encoder, Letters())), load_seeds(locate(recipe.seeds.path))
-    engine = InstantEngine(recipe.synthesize.shots + 1)
+    engine = instant_engine(recipe.synthesize.shots + 1)
     isheep.models.open_engine = lambda recipe, encoder: engine  # type: ignore[assignment, attr-defined]
     stages: dict[str, Callable[[Once, Run], None]] = {
         "synthesize": lambda once, run: once.do(synthesize, run.iteration(1), [], seeds, recipe, models.base),

@@ -14,8 +14,8 @@ from isheep.engines import open_engine
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SMALL, LARGE = 400, 1_600
 MOST = {
-    "synthesize": 1_000,
-    "resume": 1_000,
+    "synthesize": 500,
+    "resume": 600,
     "respond": 120,
     "assess": 120,
     "decontaminate": 120,
