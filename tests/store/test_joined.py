@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from isheep.errors import UserError
+from isheep.errors import StageError, UserError
 from isheep.recipe import parse_recipe
 from isheep.records import Assessment, Instruction, Pair, Response, Selection
 from isheep.store.joined import (
@@ -103,6 +103,14 @@ def test_pairs_are_what_passed_the_rules_and_the_kept_ones_of_them(ended: Run) -
     assert list(kept_instructions(one)) == [MADE[0], MADE[2]]
     assert not list(answered_pairs(ended.iteration(2)))
     assert not list(kept_instructions(ended.iteration(2)))
+
+
+def test_answers_in_another_order_than_their_instructions_are_not_lost_in_silence(run: Run) -> None:
+    run.iteration(2).table("responses").append([Response("nobody", "a", "stop", 1)])
+    run.iteration(1).table("responses").append([Response("i9", "late", "stop", 1)])
+    for number, left in ((1, "i9"), (2, "nobody")):
+        with pytest.raises(StageError, match=f"responses: {left} is no instruction's, or not in their order"):
+            list(answered_pairs(run.iteration(number)))
 
 
 def test_what_holds_a_question_is_told_with_every_benchmark(ended: Run) -> None:
