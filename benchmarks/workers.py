@@ -24,7 +24,7 @@ from isheep.engines.ray import RayEngine
 from isheep.recipe import Recipe, load_recipe
 
 PACKAGES = ("isheep", "ray", "torch", "transformers")
-REQUESTS, BATCH = 96, 8
+REQUESTS, BATCH = 64, 4
 
 
 def main() -> None:

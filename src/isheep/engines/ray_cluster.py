@@ -69,10 +69,10 @@ def connect(address: str | None) -> Any:
     refuse_missing()
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    # What it says at each start is for who runs a cluster.
-    logging.getLogger("ray").setLevel(logging.ERROR)
     import ray
 
+    # What it says at each start is for who runs a cluster; its import sets a level of its own.
+    logging.getLogger("ray").setLevel(logging.ERROR)
     if ray.is_initialized():
         return ray
     own: dict[str, Any] = {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
