@@ -31,7 +31,7 @@ def test_by_a_run_that_is_there(finished: Finished) -> None:
 def test_by_data_sheets() -> None:
     shown = isheep("estimate", "lamb", "--gpu", "H100", "--gpus", "2")
     assert shown.returncode == 0, shown.stderr
-    assert "2 GPUs hold 2 copies" in shown.stdout
+    assert "evenly: 2, each on 1 of 2 GPUs" in shown.stdout
 
 
 def test_what_is_wrong_is_one_message(tmp_path: Path) -> None:

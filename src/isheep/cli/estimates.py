@@ -65,7 +65,12 @@ def _grid(
 
 
 def _cells(read: int, written: int, seconds: float | None, hours: float | None) -> list[str]:
-    return [_count(read), _count(written), in_time(seconds), UNKNOWN if hours is None else f"{hours:,.1f}"]
+    return [
+        _count(read),
+        _count(written),
+        in_time(seconds),
+        UNKNOWN if hours is None else f"{hours:,.1f}" if hours >= 1 else f"{hours:.2g}",
+    ]
 
 
 def in_time(seconds: float | None) -> str:

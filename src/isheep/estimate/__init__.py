@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from isheep.check import usable_seeds
+from isheep.check.findings import counted
 from isheep.check.resources import disk_needed
 from isheep.check.select import refuse_filters
 from isheep.check.settings import refuse_iterations
@@ -178,8 +179,8 @@ def _said(recipe: Recipe, shape: Shape, given: Hardware | None, probe: Probe | N
         if spread.copies > 1 and not recipe.engine.workers:
             said.append(f"as with engine.workers={spread.copies}, which the recipe does not say")
         said.append(
-            f"{given.gpus} GPUs hold {spread.copies} copies of the model on {spread.sharing} each, which share the "
-            f"requests evenly; {spread.training} of them train"
+            f"copies of the model, which share the requests evenly: {spread.copies}, each on {spread.sharing} of "
+            f"{counted(given.gpus, 'GPU')}; GPUs that train: {spread.training}"
         )
         said.append(
             "shares of the data sheet's arithmetic and bandwidth that real code reaches; no run was timed on it"
