@@ -83,7 +83,6 @@ class VllmEngine(Engine):
         self._adapter: Path | None = None
         self._shape: _Shape | None = None
         self._numbers = count()
-        self._pooling = False
         self._process = self._started()
         self.positions: int | None = self._process.positions
 
@@ -157,6 +156,7 @@ class VllmEngine(Engine):
         vLLM gives vectors in another mode, for which the process is started anew, and again for what comes after.
         """
         vectors: list[list[float]] = [[] for _ in sequences]
+        self._restart(pooling=True)
         owners: dict[int, int] = {}
 
         def jobs() -> Iterator[Job]:
@@ -166,8 +166,9 @@ class VllmEngine(Engine):
                     owners[job.number] = row
                     yield job
 
-        for result in self._results(jobs(), pooling=True):
+        for result in self._results(jobs()):
             vectors[owners.pop(result.number)] = list(result.vector)
+        self._restart()
         return vectors
 
     def use(self, adapter: Path | None) -> None:
@@ -188,7 +189,7 @@ class VllmEngine(Engine):
 
     def _restart(self, pooling: bool = False) -> None:
         self._process.close()
-        self._process, self._pooling = self._started(pooling), pooling
+        self._process = self._started(pooling)
         if self._adapter is not None:
             self._process.send(("use", self._adapter))
 
@@ -224,9 +225,7 @@ class VllmEngine(Engine):
     def _job(self, prompt: Tokens, wanted: Mapping[str, Any]) -> Job:
         return Job(next(self._numbers), prompt, wanted)
 
-    def _results(self, jobs: Iterator[Job], pooling: bool = False) -> Iterator[Result]:
-        if pooling != self._pooling:
-            self._restart(pooling)
+    def _results(self, jobs: Iterator[Job]) -> Iterator[Result]:
         return self._process.results(jobs, WAITING * self._recipe.engine.batch_size)
 
 
