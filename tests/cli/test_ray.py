@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -68,7 +69,10 @@ def run_while_machines_go(machines: Machines, directory: Path, words: tuple[str,
         while process.poll() is None:
             # As many parts after each loss as before the first one, so that losses fall into every stage.
             if lost < LOSSES and _parts(directory) > 12 * lost + 4:
+                # Held meanwhile: a fast machine would be through before the next node has joined.
+                process.send_signal(signal.SIGSTOP)
                 machines.exchange()
+                process.send_signal(signal.SIGCONT)
                 lost += 1
             time.sleep(0.05)
     text = said.read_text(encoding="utf-8")
