@@ -114,6 +114,7 @@ class InstantEngine:
     """Answers at once, as the seed of a request says (scores: as the prompt says)."""
 
     positions: int | None = None
+    workers = 1
 
     def __init__(self, first: int) -> None:
         """`first` is the number of the task that a synthesis goes on with."""

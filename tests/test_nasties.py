@@ -31,6 +31,7 @@ from isheep.seeds import load_seeds
 from isheep.stages.assess import FIELDS, load_prompt
 from isheep.stages.training_set import gather
 from isheep.store.files import read_json_lines, storable, write_json_lines
+from isheep.store.remote import is_url
 from isheep.store.run import Run
 from isheep.terminal import SafeLines, is_hidden, printable
 from isheep.training.examples import read_examples
@@ -281,8 +282,9 @@ def test_messages_errors_and_log_lines_show_it(
     assert ended.value.code == 2
     told = capsys.readouterr()
     assert (told.out, hidden(told.err)) == ("", [])
-    # A path is not told as it was given: `a//b`, say, is `a/b`.
-    assert joined(told.err).startswith(joined(printable(nasty.text)) + joined(printable(str(Path(nasty.text)))))
+    # A path is not told as it was given: `a//b`, say, is `a/b`; a URL, which may hold a key, not at all.
+    where = "the URL of the run" if is_url(nasty.text) else str(Path(nasty.text))
+    assert joined(told.err).startswith(joined(printable(nasty.text)) + joined(printable(where)))
 
 
 def test_what_is_logged_of_a_directory_with_a_nasty_name_moves_nothing(tmp_path: Path) -> None:

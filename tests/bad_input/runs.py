@@ -188,7 +188,7 @@ CASES = [
         absent="gcsfs",
     ),
     Case(
-        "url-with-password",
+        "run-url-with-password",
         "a URL with a password",
         "run lamb --dir sftp://me:word@host/run",
         (
