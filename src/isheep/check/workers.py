@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from isheep.check.findings import Finding, counted
-from isheep.engines.ray_cluster import connect, nodes, refuse_missing, share_of
+from isheep.engines.ray_cluster import connect, has_gpus, nodes, refuse_missing, share_of
 from isheep.errors import UserError
 from isheep.recipe import Recipe
 from isheep.recipe.settings import EngineSettings
@@ -27,7 +27,7 @@ def workers_found(recipe: Recipe) -> Finding:
     """
     ray = connect(recipe.engine.ray.address)
     there = nodes(ray)
-    share = share_of(recipe, any(node.get("GPU") for node in there))
+    share = share_of(recipe, has_gpus(there))
     fitting, wanted = share.of(there), recipe.engine.workers
     of = f"on {counted(len(there), 'machine')}"
     if not fitting:

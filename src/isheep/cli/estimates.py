@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from math import fsum
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -11,7 +10,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from isheep.check.findings import in_bytes
-from isheep.estimate import Estimate, StageEstimate
+from isheep.estimate import Estimate, StageEstimate, known_sum
 from isheep.intervals import UNKNOWN
 from isheep.store.plan import STAGES
 from isheep.terminal import printable
@@ -56,7 +55,7 @@ def _grid(
     values = list(dict.fromkeys(map(by, stages)))
     for place, value in enumerate(values):
         own = [one for one in stages if by(one) == value]
-        seconds, hours = _sum([one.seconds for one in own]), _sum([one.device_hours for one in own])
+        seconds, hours = known_sum([one.seconds for one in own]), known_sum([one.device_hours for one in own])
         cells = _cells(sum(one.read for one in own), sum(one.written for one in own), seconds, hours)
         grid.add_row(str(value), *cells, end_section=place == len(values) - 1)
     if whole is not None:
@@ -88,8 +87,3 @@ def _count(tokens: int) -> str:
         if tokens >= 10 * size or (tokens >= size and unit != "k"):
             return f"{tokens / size:,.1f} {unit}"
     return str(tokens)
-
-
-def _sum(figures: Sequence[float | None]) -> float | None:
-    told = [figure for figure in figures if figure is not None]
-    return fsum(told) if len(told) == len(figures) else None

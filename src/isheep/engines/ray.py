@@ -14,8 +14,9 @@ from typing import Any
 from isheep import watchdog
 from isheep.checkpoint import refuse_adapter
 from isheep.encoder import Encoder
+from isheep.engines import part_size
 from isheep.engines.base import PIECE, Completion, Engine, Request
-from isheep.engines.ray_cluster import connect, nodes, share_of
+from isheep.engines.ray_cluster import connect, has_gpus, nodes, share_of
 from isheep.engines.ray_worker import PULSE_S, Files, Heard, Result, Task, Work, Worker
 from isheep.errors import IsheepError, StageError, first_line
 from isheep.hub import is_hub_id, model_folder
@@ -77,7 +78,7 @@ class RayEngine(Engine):
         model = recipe.model.model_copy(update={"path": path})
         self._given = self._ray.put((recipe.model_copy(update={"engine": engine, "model": model}), encoder))
         self._settings = recipe.engine
-        self._share = share_of(recipe, any(node.get("GPU") for node in nodes(self._ray)))
+        self._share = share_of(recipe, has_gpus(nodes(self._ray)))
         self._adapter: Any = None
         self._adapters = self._losses = 0
         self._calls = count(1)
@@ -96,7 +97,7 @@ class RayEngine(Engine):
         waiting, call = iter(requests), next(self._calls)
 
         def tasks() -> Iterator[Task]:
-            while window := tuple(islice(waiting, self._window)):
+            while window := tuple(islice(waiting, part_size(self._settings))):
                 yield Task(call, "generate", tuple(request.id for request in window), (window,))
 
         for _, completion in self._carried_out(call, tasks()):
@@ -104,7 +105,7 @@ class RayEngine(Engine):
 
     def score_next(self, prompts: Sequence[Tokens], candidates: Sequence[Tokens]) -> list[list[float]]:
         """As the engine's, a window of them to a worker at a time."""
-        return self._in_pieces("score_next", prompts, self._window, candidates)
+        return self._in_pieces("score_next", prompts, part_size(self._settings), candidates)
 
     def score_sequences(self, sequences: Sequence[Tokens]) -> list[list[float]]:
         """As the engine's."""
@@ -135,10 +136,6 @@ class RayEngine(Engine):
         for seat in self._seats:
             self._ray.kill(seat.actor)
         self._seats = []
-
-    @property
-    def _window(self) -> int:
-        return self._settings.batch_size * (self._settings.window if self._embedded else 1)
 
     @property
     def _embedded(self) -> bool:

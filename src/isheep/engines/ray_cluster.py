@@ -117,6 +117,11 @@ def nodes(ray: Any) -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
+def has_gpus(there: Iterable[Mapping[str, float]]) -> bool:
+    """Whether any of these nodes has some."""
+    return any(node.get("GPU") for node in there)
+
+
 def share_of(recipe: Recipe, on_gpus: bool) -> Share:
     """What a worker of the recipe asks for, defaults worked out; `on_gpus`: whether the cluster has any."""
     settings = recipe.engine.ray

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from math import fsum
 from pathlib import Path
@@ -20,9 +20,7 @@ from isheep.estimate.probe import Probe, probed
 from isheep.estimate.shape import Shape, shape_of
 from isheep.estimate.workload import Work, workload
 from isheep.recipe import Recipe
-
-CHECKPOINTING_FROM = 500_000_000
-"""As in `isheep.training.trainer`, which imports torch."""
+from isheep.recipe.settings import CHECKPOINTING_FROM as CHECKPOINTING_FROM
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +96,7 @@ def estimate(recipe: Recipe, hardware: Hardware | None = None, probe: Path | Non
     stages = [_stage(one, timed(one), devices) for one in work]
     engine = engine_memory(recipe, shape, guess.context, max(1, devices))
     training = training_memory(recipe, shape, twice, guess.pair, max(1, devices))
-    seconds = _sum([one.seconds for one in stages])
+    seconds = known_sum([one.seconds for one in stages])
     if found and not hardware and seconds is not None:
         seconds += found.around() * (recipe.iterations + 1)
     peak = max(engine, training)
@@ -138,7 +136,8 @@ def _stage(work: Work, seconds: float | None, devices: int) -> StageEstimate:
     return StageEstimate(work.stage, work.iteration, work.read, work.written, seconds, hours)
 
 
-def _sum(seconds: list[float | None]) -> float | None:
+def known_sum(seconds: Sequence[float | None]) -> float | None:
+    """The sum; None where one of them is not known."""
     told = [one for one in seconds if one is not None]
     return fsum(told) if len(told) == len(seconds) else None
 
@@ -208,4 +207,4 @@ def as_document(found: Estimate) -> dict[str, Any]:
     return {**asdict(found), "read": found.read, "written": found.written}
 
 
-__all__ = ["Estimate", "Hardware", "StageEstimate", "as_document", "estimate", "gpus_wanted", "hardware"]
+__all__ = ["Estimate", "Hardware", "StageEstimate", "as_document", "estimate", "gpus_wanted", "hardware", "known_sum"]

@@ -185,6 +185,10 @@ class LoraSettings(Settings):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
 
 
+CHECKPOINTING_FROM = 500_000_000
+"""Parameters of a base from which activations are computed twice rather than kept: memory is dearer than time."""
+
+
 class TrainSettings(Settings):
     """Supervised fine-tuning of the base on the selected pairs (paper section 4.1)."""
 

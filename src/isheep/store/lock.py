@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from isheep.errors import UserError
-from isheep.store.files import now
+from isheep.store.files import now, sync
 
 _PATIENCE_S = 0.5
 """A reader that asks `is_held` holds the lock for an instant; an owner waits that long before it refuses."""
@@ -104,11 +104,7 @@ def refuse_unfit(folder: Path) -> None:
             other.rename(Path(made, "folder"))
             other.write_bytes(b"")
             one.replace(other)
-            descriptor = os.open(made, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            sync(Path(made))
     except OSError as error:
         if error.errno in _NOT_DONE:
             raise _unfit(folder, f"cannot rename, or sync a folder ({error.strerror})") from None

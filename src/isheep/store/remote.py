@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -108,23 +108,11 @@ class Remote:
 
     def put(self, source: Path, name: str) -> None:
         """Copies a file there in the place of what was there, whole or not at all."""
-        path = self._path(name)
-        if not self._is_disk:
-            self._fs.put_file(str(source), path)
-            return
-        self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-        self._fs.put_file(str(source), f"{path}.tmp")
-        self._fs.mv(f"{path}.tmp", path)
+        self._at_once(name, lambda path: self._fs.put_file(str(source), path))
 
     def write(self, name: str, content: bytes) -> None:
         """The same with a text that is at hand."""
-        path = self._path(name)
-        if not self._is_disk:
-            self._fs.pipe_file(path, content)
-            return
-        self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-        self._fs.pipe_file(f"{path}.tmp", content)
-        self._fs.mv(f"{path}.tmp", path)
+        self._at_once(name, lambda path: self._fs.pipe_file(path, content))
 
     def create(self, name: str, content: bytes) -> None:
         """Writes a file that must not be there yet, where the store can hold to that; raises FileExistsError."""
@@ -146,6 +134,16 @@ class Remote:
                 self._fs.rm_file(self._path(name))
             except FileNotFoundError:
                 continue
+
+    def _at_once(self, name: str, make: Callable[[str], object]) -> None:
+        """Has `make` write where it is told, so that the file appears whole."""
+        path = self._path(name)
+        if not self._is_disk:
+            make(path)
+            return
+        self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+        make(f"{path}.tmp")
+        self._fs.mv(f"{path}.tmp", path)
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

@@ -24,6 +24,7 @@ from isheep.engines.loading import pick_device
 from isheep.errors import Interrupted, StageError, UserError
 from isheep.progress import bar, say
 from isheep.recipe import Recipe
+from isheep.recipe.settings import CHECKPOINTING_FROM as CHECKPOINTING_FROM
 from isheep.store.files import WHOLE, read_json, sync, write_json
 from isheep.training import ranks
 from isheep.training.examples import Example
@@ -38,9 +39,6 @@ EXPLODED_OVER = 5
 """Steps whose mean loss tells an explosion from a hard batch."""
 EXPLODED_BY = 1.0
 """Nats: beside having doubled, the loss of those steps lies so much above that of the first ones."""
-
-CHECKPOINTING_FROM = 500_000_000
-"""Parameters of a base from which activations are computed twice rather than kept: memory is dearer than time."""
 
 SCHEDULES = {"constant": "constant_with_warmup"}
 
