@@ -176,7 +176,8 @@ def test_every_key_comes_once_whatever_is_lost(sizes: list[int], rng: Any) -> No
     while True:
         while (one := handed.next()) is not None:
             under_way.append((one, list(one.keys)))
-        assert len({one.keys for one, _ in under_way}) <= most
+        # A task that was lost and is done again may be known whole before its last worker has said so.
+        assert len({one.keys for one, _ in under_way if not handed.is_done(one)}) <= most
         if handed.is_over:
             break
         one, keys = under_way[rng.randrange(len(under_way))]

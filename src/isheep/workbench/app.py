@@ -11,7 +11,7 @@ import gradio as gr
 from isheep.errors import IsheepError
 from isheep.workbench import views
 from isheep.workbench.opened import Opened
-from isheep.workbench.records_tab import records_tab
+from isheep.workbench.records_tab import LATEST, QUIET, records_tab
 from isheep.workbench.talk import LONGEST, Question, Talk, models_of
 
 EVERY_S = 2.0
@@ -19,7 +19,6 @@ EVERY_S = 2.0
 LOOK_S = 0.15
 """Seconds between two looks at what is being written in a chat."""
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """What every event of the pages has: no overlay while it works, and no name by which a program could call it."""
 
 Runs = Mapping[str, Opened]
@@ -96,9 +95,9 @@ def _compare_tab(tab: gr.Tab, runs: Runs) -> None:
         return _picked(numbers[0], first), _picked(numbers[1], second)
 
     for event in (tab.select, sides[0].input, sides[2].input):
-        event(choices, sides, [sides[1], sides[3]], **QUIET).then(compare, sides, view, **QUIET)
+        event(choices, sides, [sides[1], sides[3]], **LATEST).then(compare, sides, view, **QUIET)
     for number in (sides[1], sides[3]):
-        number.input(compare, sides, view, **QUIET)
+        number.input(compare, sides, view, **LATEST)
 
 
 def _picked(numbers: list[int], value: int) -> Any:
@@ -156,7 +155,7 @@ def _chat_tab(tab: gr.Tab, runs: Runs, talk: Talk) -> None:
         yield views.chat(conversation)
 
     for event in (tab.select, run.input):
-        event(choices, [run, models], models, **QUIET)
+        event(choices, [run, models], models, **LATEST)
     asked = [run, models, instruction, input_, temperature, seed, limit]
     gr.on([send.click, instruction.submit], ask, asked, view, concurrency_limit=4, **QUIET)
     stop.click(talk.stop, **QUIET)

@@ -17,6 +17,8 @@ from isheep.workbench.catalog import PAGE, SORTS, STAGES, Query, Range, Row
 from isheep.workbench.opened import Opened
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# What is chosen while the answer to an earlier choice is under way counts; by default it would be passed over.
+LATEST: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
 SHORT, LONGEST = 160, 1000
 """Characters of a text in the list, and of one that is searched for."""
 ALL = "all"
@@ -72,9 +74,9 @@ def records_tab(tab: gr.Tab, runs: Runs) -> None:
         return _found(runs, 0, values)
 
     for event in (tab.select, *(one.input for one in controls[:-1]), text.submit):
-        event(first, controls, outputs, **QUIET)
+        event(first, controls, outputs, **LATEST)
     for button, step in ((before, -1), (after, 1)):
-        button.click(lambda page, *values, by=step: find(page, by, *values), [number, *controls], outputs, **QUIET)
+        button.click(lambda page, *values, by=step: find(page, by, *values), [number, *controls], outputs, **LATEST)
     # So that the list shows the new mark.
     _life(runs, run, table).then(lambda page, *values: find(page, 0, *values), [number, *controls], outputs, **QUIET)
 
@@ -133,10 +135,10 @@ def _life(runs: Runs, run: Any, table: Any) -> Any:
 
     outputs = [chosen, view, mark, note, told]
     # The prompts come behind: to build them again the tokenizer is read, which takes its time once.
-    for shown in (table.select(choose, run, outputs, **QUIET), chosen.submit(show, [run, chosen], outputs, **QUIET)):
+    for shown in (table.select(choose, run, outputs, **LATEST), chosen.submit(show, [run, chosen], outputs, **LATEST)):
         shown.then(built, [run, chosen], prompts, **QUIET)
-    run.input(lambda: ["", "", "none", "", "", "", ""], None, [*outputs, agreement, prompts], **QUIET)
-    count.click(compared, run, agreement, **QUIET)
+    run.input(lambda: ["", "", "none", "", "", "", ""], None, [*outputs, agreement, prompts], **LATEST)
+    count.click(compared, run, agreement, **LATEST)
     return save.click(keep, [run, chosen, mark, note], [*outputs, agreement], **QUIET)
 
 
