@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from isheep.cli import main
 from isheep.encoder import Encoder
 from isheep.errors import UserError
-from isheep.export import WRITERS, export, spreadsheet_safe
+from isheep.export import export
+from isheep.export.tables import spreadsheet_safe
 from isheep.progress import say
 from isheep.prompts import bare
 from isheep.prompts.tasks import list_tasks, marked, parse_tasks
@@ -49,6 +50,7 @@ def can_be_an_argument(nasty: Nasty) -> bool:
 SMALL = [nasty for nasty in NASTIES if nasty not in HUGE]
 each = pytest.mark.parametrize("nasty", NASTIES, ids=lambda nasty: nasty.name)
 each_small = pytest.mark.parametrize("nasty", SMALL, ids=lambda nasty: nasty.name)
+SUFFIXES = (".csv", ".jsonl", ".parquet")
 LONG = 10_000
 """A text of more characters stands in a record once where it would stand twice, so that the tests take no minutes."""
 NASTY_TEXT = st.lists(
@@ -117,7 +119,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     with Run.create_or_resume(folder / "run", parse_recipe({"model": {"path": "m"}}, "test")) as run:
         fill(run)
     run = Run.read(folder / "run")
-    for suffix in WRITERS:
+    for suffix in SUFFIXES:
         export(run, folder / f"kept{suffix}")
     shown, as_json = isheep("records", run.directory, "--dropped"), isheep("records", run.directory, "--json")
     assert (shown.returncode, shown.stderr, as_json.stderr) == (0, "", "")
@@ -126,7 +128,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         (page := report(run)),
         joined(page.text),
         (run.directory / "report.html").read_text(encoding="utf-8"),
-        {suffix: by_id(read_export(folder / f"kept{suffix}")) for suffix in WRITERS},
+        {suffix: by_id(read_export(folder / f"kept{suffix}")) for suffix in SUFFIXES},
         shown.stdout,
         joined(shown.stdout),
         by_id(json.loads(as_json.stdout)),
@@ -233,7 +235,7 @@ def test_nothing_in_the_report_comes_of_it(made: Made) -> None:
 
 
 @each
-@pytest.mark.parametrize("suffix", WRITERS)
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_an_export_holds_it(nasty: Nasty, made: Made, suffix: str) -> None:
     row, text = made.exported[suffix][f"kept-{nasty.name}"], storable(nasty.text)
     columns = ["instruction", "input", "output", "id", "iteration", "quality", "following"]

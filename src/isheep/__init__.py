@@ -1,10 +1,29 @@
 """isheep: a language model aligns itself (I-SHEEP, arXiv 2408.08072)."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from isheep.loop import run
+    from isheep.recipe import Recipe
+    from isheep.store.run import Run
+
 __version__ = "0.1.0"
 
-from isheep.recipe import Recipe
-from isheep.store.run import Run  # before the function of the same name takes the module's place
+_HOMES = {"Recipe": "isheep.recipe", "Run": "isheep.store.run", "run": "isheep.loop"}
+"""Public name -> where it lives: imported when it is asked for, since the command line should not wait for all."""
 
-from isheep.loop import run  # isort: skip
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module `isheep` has no attribute `{name}`")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
+
 
 __all__ = ["Recipe", "Run", "__version__", "run"]

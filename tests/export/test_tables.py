@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isheep.errors import UserError
-from isheep.export import export, spreadsheet_safe
+from isheep.export import Wanted, export
+from isheep.export.tables import spreadsheet_safe
 from isheep.recipe import parse_recipe
 from isheep.records import Assessment, Instruction, Response, Selection
 from isheep.store.files import storable
@@ -43,7 +44,7 @@ def rows(file: Path) -> list[list[str]]:
 
 
 def test_the_kept_pairs_of_every_iteration(run: Run, tmp_path: Path) -> None:
-    assert [export(run, tmp_path / f"a.{kind}") for kind in ("csv", "jsonl", "PARQUET")] == [2, 2, 2]
+    assert {export(run, tmp_path / f"a.{kind}") for kind in ("csv", "jsonl", "PARQUET")} == {"2 kept pairs"}
     columns = ["instruction", "input", "output", "id", "iteration", "quality", "following"]
     told = [["'=1+1", "", "a", "k1", "1", "9.5", ""], ["Name\u2028two.", "", "a", "k2", "2", "9.5", ""]]
     assert rows(tmp_path / "a.csv") == [columns, *told]
@@ -57,11 +58,11 @@ def test_the_kept_pairs_of_every_iteration(run: Run, tmp_path: Path) -> None:
 
 def test_one_iteration_and_every_record_with_its_verdict(run: Run, tmp_path: Path) -> None:
     file = tmp_path / "a.csv"
-    assert export(run, file, iteration=2) == 1
+    assert export(run, file, wanted=Wanted(iteration=2)) == "1 kept pairs"
     assert [row[3] for row in rows(file)] == ["id", "k2"]
     add_mark(run.directory, "k2", "good")
     add_mark(run.directory, "d", None, "=1+1")
-    assert export(run, file, everything=True) == 3
+    assert export(run, file, wanted=Wanted(everything=True)) == "3 records"
     header, *found = rows(file)
     assert header[-5:] == ["kept", "dropped_by", "reason", "mark", "note"]
     assert [row[3:4] + row[-5:] for row in found] == [
@@ -71,11 +72,20 @@ def test_one_iteration_and_every_record_with_its_verdict(run: Run, tmp_path: Pat
     ]
 
 
+def test_a_kind_and_a_suffix_that_differ_are_refused(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"Name it a\.csv"):
+        export(run, tmp_path / "a.jsonl", "csv")
+    with pytest.raises(UserError, match=r"no export as `xls`\. Give --as csv"):
+        export(run, tmp_path / "a.csv", "xls")
+    assert export(run, tmp_path / "a.csv", "csv") == "2 kept pairs"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.csv"]
+
+
 @pytest.mark.parametrize(
     ("name", "what"),
     [
-        ("a.xlsx", "there is no export to `.xlsx`. Name it .csv, .jsonl or .parquet."),
-        ("a", "there is no export to ``. Name it .csv, .jsonl or .parquet."),
+        ("a.xlsx", "there is no export to `.xlsx`. Give --as csv, jsonl or"),
+        ("a", "there is no export to ``. Give --as csv, jsonl or"),
         ("no/a.csv", "there is no folder"),
         ("folder.csv", "is a folder."),
         ("run/iteration-01/training-set.jsonl", "lies in the directory of the run"),
@@ -109,7 +119,7 @@ def test_every_record_comes_back_as_one_row(tmp_path_factory: pytest.TempPathFac
     with Run.create_or_resume(place / "run", parse_recipe({"model": {"path": "m"}}, "test")) as run:
         made = [Instruction(str(n), 1, n, text, text, [], 0, "p", "rule", text) for n, text in enumerate(texts)]
         run.iteration(1).table("instructions").append(made)
-        assert export(run, place / "a.csv", everything=True) == len(texts)
+        assert export(run, place / "a.csv", wanted=Wanted(everything=True)) == f"{len(texts)} records"
     found = rows(place / "a.csv")[1:]
     cells = [spreadsheet_safe(storable(text)) for text in texts]
     assert [[row[0], row[1], row[-3]] for row in found] == [[cell] * 3 for cell in cells]

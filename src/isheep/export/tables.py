@@ -1,4 +1,4 @@
-"""Records of a run as one file for other programs: CSV, JSON lines or Parquet, by the file's suffix."""
+"""Records of a run as one table in a file: CSV, JSON lines or Parquet."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from isheep.errors import UserError
+from isheep.export import Wanted
 from isheep.store.files import storable, write_atomic, write_json_lines
 from isheep.store.joined import Joined, find
 from isheep.store.marks import Mark, read_marks
@@ -20,6 +21,7 @@ from isheep.store.run import Run
 from isheep.terminal import is_hidden
 
 Row = Mapping[str, Any]
+Writer = Callable[[Path, Mapping[str, pa.DataType], Sequence[Row]], None]
 
 KEPT: dict[str, pa.DataType] = {
     "instruction": pa.string(),
@@ -39,33 +41,42 @@ _BEGINS = frozenset("=+-@\t\r\n")
 """What a spreadsheet may act upon where a cell begins with it (OWASP, CSV injection)."""
 
 
-def export(run: Run, to: Path, iteration: int | None = None, everything: bool = False) -> int:
-    """Writes the kept pairs of a run, in the order in which they were made, and returns how many they are.
+def export_csv(run: Run, to: Path, wanted: Wanted) -> str:
+    """For spreadsheets; see `spreadsheet_safe` for what becomes of texts that one would act upon."""
+    return _export(run, to, wanted, ".csv", _write_csv)
 
-    Args:
-        run: whose.
-        to: the file, whole or not there; one of that name is replaced. Its suffix is one of `WRITERS`.
-        iteration: only this one's.
-        everything: every record instead, with what became of it and its hand mark.
+
+def export_jsonl(run: Run, to: Path, wanted: Wanted) -> str:
+    """One JSON object a line."""
+    return _export(run, to, wanted, ".jsonl", _write_json_lines)
+
+
+def export_parquet(run: Run, to: Path, wanted: Wanted) -> str:
+    """Typed columns, compressed with zstd."""
+    return _export(run, to, wanted, ".parquet", _write_parquet)
+
+
+def _export(run: Run, to: Path, wanted: Wanted, suffix: str, write: Writer) -> str:
+    """In the order in which the records were made; a file of that name is replaced."""
+    refuse_file(to, suffix)
+    found = find(run, iteration=wanted.iteration, kept=None if wanted.everything else True)
+    columns = KEPT | VERDICT | MARKED if wanted.everything else KEPT
+    marks = read_marks(run.directory) if wanted.everything else {}
+    write(to, columns, [_row(record, columns, marks.get(record.instruction.id)) for record in found])
+    return f"{len(found)} {'records' if wanted.everything else 'kept pairs'}"
+
+
+def refuse_file(to: Path, suffix: str) -> None:
+    """Refuses a path that cannot be a file of that kind.
 
     Raises:
-        UserError: another suffix, no folder to write into or the run's own, or no such iteration.
-        StageError: the file cannot be written.
+        UserError: another suffix, a folder, or no folder to write into.
     """
-    write = WRITERS.get(to.suffix.lower())
-    if write is None:
-        *others, last = WRITERS
-        raise UserError(str(to), f"there is no export to `{to.suffix}`.", f"Name it {', '.join(others)} or {last}.")
+    if to.suffix.lower() != suffix:
+        raise UserError(str(to), f"is not named like a file of this kind (`{suffix}`).", f"Name it {to.stem}{suffix}.")
     if to.is_dir() or not to.parent.is_dir():
         what = "is a folder." if to.is_dir() else f"there is no folder {to.parent}."
         raise UserError(str(to), what, "Give the name of a file in a folder that is there.")
-    if to.resolve().is_relative_to(run.directory.resolve()):
-        raise UserError(str(to), "lies in the directory of the run, whose files are its own.", "Give a file elsewhere.")
-    found = find(run, iteration=iteration, kept=None if everything else True)
-    columns = KEPT | VERDICT | MARKED if everything else KEPT
-    marks = read_marks(run.directory) if everything else {}
-    write(to, columns, [_row(record, columns, marks.get(record.instruction.id)) for record in found])
-    return len(found)
 
 
 def spreadsheet_safe(text: str) -> str:
@@ -118,9 +129,3 @@ def _write_parquet(to: Path, columns: Mapping[str, pa.DataType], rows: Sequence[
     sink = pa.BufferOutputStream()
     pq.write_table(pa.Table.from_pylist(list(rows), schema=pa.schema(list(columns.items()))), sink, compression="zstd")
     write_atomic(to, sink.getvalue().to_pybytes())
-
-
-Writer = Callable[[Path, Mapping[str, pa.DataType], Sequence[Row]], None]
-
-WRITERS: dict[str, Writer] = {".csv": _write_csv, ".jsonl": _write_json_lines, ".parquet": _write_parquet}
-"""Suffix of a file -> what writes it."""

@@ -1,0 +1,64 @@
+"""The commands as one: what they cost to start, how they help, and that what their help shows is so."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import typer
+
+import isheep
+from isheep.cli import app
+from isheep.recipe import load_recipe
+from tests.cli.conftest import isheep as command
+
+GROUP: Any = typer.main.get_command(app)
+VISIBLE = {name: one for name, one in GROUP.commands.items() if not one.hidden}
+HEAVY = ("torch", "transformers", "datasets", "numpy", "pandas", "pyarrow", "pydantic", "ray", "fsspec", "matplotlib")
+
+
+def examples(one: Any) -> list[list[str]]:
+    return [shlex.split(line) for line in (one.epilog or "").split("\n\n") if line.startswith("isheep ")]
+
+
+def test_the_help_imports_nothing_heavy() -> None:
+    code = "import sys; from isheep.cli import app; app(['--help'], standalone_mode=False); print(sorted(sys.modules))"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    loaded = told.stdout.splitlines()[-1]
+    assert [name for name in HEAVY if f"'{name}'" in loaded] == []
+
+
+@pytest.mark.parametrize("name", VISIBLE)
+def test_every_help_has_an_example_that_the_command_takes(name: str) -> None:
+    found = examples(VISIBLE[name])
+    assert found
+    for program, called, *words in found:
+        assert (program, called) == ("isheep", name)
+        taken = VISIBLE[name].make_context(name, words).params.get("words")
+        settings = [word for word in taken or [] if "=" in word]
+        # A model's settings are of a recipe that the example does not name, but settings of any recipe they are.
+        load_recipe(["lamb"], settings)
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["sttus"], "Did you mean 'status'?"),
+        (["records", "x", "--limt", "3"], "--limit"),
+        (["show", "lam"], "Did you mean `lamb`?"),
+        (["show", "lamb", "iteration=2"], "Did you mean `iterations`?"),
+    ],
+)
+def test_what_is_misspelt_is_told_with_what_was_meant(words: list[str], meant: str) -> None:
+    told = command(*words)
+    assert told.returncode == 2
+    assert meant in told.stderr
+
+
+def test_what_the_package_offers_is_there_and_nothing_else() -> None:
+    assert {name: getattr(isheep, name) for name in isheep.__all__}.keys() == set(dir(isheep))
+    with pytest.raises(AttributeError, match="no attribute `runs`"):
+        _ = isheep.runs
