@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +15,10 @@ import typer
 import isheep
 from isheep.cli import app
 from isheep.recipe import load_recipe
+from tests.cli.conftest import ISHEEP, quiet
 from tests.cli.conftest import isheep as command
 
+BASH = shutil.which("bash")
 GROUP: Any = typer.main.get_command(app)
 VISIBLE = {name: one for name, one in GROUP.commands.items() if not one.hidden}
 HEAVY = ("torch", "transformers", "datasets", "numpy", "pandas", "pyarrow", "pydantic", "ray", "fsspec", "matplotlib")
@@ -62,3 +66,25 @@ def test_what_the_package_offers_is_there_and_nothing_else() -> None:
     assert {name: getattr(isheep, name) for name in isheep.__all__}.keys() == set(dir(isheep))
     with pytest.raises(AttributeError, match="no attribute `runs`"):
         _ = isheep.runs
+
+
+@pytest.mark.skipif(BASH is None, reason="bash is not installed here")
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("isheep reci", ["recipes"]),
+        ("isheep run qwen1.5-7", ["qwen1.5-7b", "qwen1.5-72b"]),
+        ("isheep run lamb select.thr", ["select.threshold=8"]),
+        ("isheep status --wa", ["--watch"]),
+    ],
+)
+def test_a_shell_completes_commands_options_recipes_and_settings(
+    words: str, offered: list[str], tmp_path: Path
+) -> None:
+    """By the script that `--show-completion` prints, in a real bash."""
+    script = tmp_path / "completion.sh"
+    script.write_text(command("--show-completion", "bash").stdout)
+    asked = f"COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _isheep_completion {ISHEEP}"
+    lines = f'source {script}; {asked}; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    told = subprocess.run([str(BASH), "-c", lines], capture_output=True, text=True, check=True, env=quiet())
+    assert told.stdout.split() == offered

@@ -30,10 +30,23 @@ app = typer.Typer(
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+
+def completed(begun: str) -> list[str]:
+    """The recipes that ship, and settings with their defaults, that begin so: what a shell offers."""
+    from isheep.recipe import Recipe
+    from isheep.recipe.files import shipped_recipes
+    from isheep.recipe.refusals import setting_defaults
+
+    settings = [f"{name}={value}" for name, value in setting_defaults(Recipe).items()]
+    return [word for word in (*shipped_recipes(), *settings) if word.startswith(begun)]
+
+
 RecipeWords = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[RECIPE ...] [KEY=VALUE ...]", help="A recipe (default: lamb), others laid over it, and settings."
+        metavar="[RECIPE ...] [KEY=VALUE ...]",
+        help="A recipe (default: lamb), others laid over it, and settings.",
+        autocompletion=completed,
     ),
 ]
 RunDirectory = Annotated[str, typer.Argument(metavar="DIR", help="The directory of a run, or its URL.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import reprlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -54,6 +55,18 @@ def setting_names(model: type[BaseModel], prefix: str = "") -> list[str]:
         inner = _group(field)
         names += setting_names(inner, f"{prefix}{name}.") if inner else [f"{prefix}{name}"]
     return names
+
+
+def setting_defaults(model: type[BaseModel], prefix: str = "") -> dict[str, str]:
+    """Every dotted key whose default is one word -> that default as it is written on a command line."""
+    found: dict[str, str] = {}
+    for name, field in model.model_fields.items():
+        inner = _group(field)
+        if inner:
+            found |= setting_defaults(inner, f"{prefix}{name}.")
+        elif isinstance(field.default, NoneType | bool | int | float | str):
+            found[f"{prefix}{name}"] = json.dumps(field.default).strip('"')
+    return found
 
 
 def nearest(key: str, known: Iterable[str]) -> str:
