@@ -30,7 +30,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         from_, to = ROOT / name, tree / name
         leave = shutil.ignore_patterns("__pycache__", "*.egg-info")
         shutil.copytree(from_, to, ignore=leave) if from_.is_dir() else shutil.copy(from_, to)
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", out, tree]
+    command: list[str | Path] = [sys.executable, "-m", "build", "--no-isolation", "--outdir", out, tree]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
     return out
 
@@ -44,8 +44,8 @@ def program(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Of a folder that a .pth file names no .pth files are read, so not the one that leads to this checkout.
     (packages / "libraries.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     wheel = next(built.glob("*.whl"))
-    install = [sys.executable, "-m", "pip", "--python", place, "install", "--no-deps", "--no-index", wheel]
-    subprocess.run(install, check=True, capture_output=True, timeout=120)
+    install: list[str | Path] = [sys.executable, "-m", "pip", "--python", place, "install"]
+    subprocess.run([*install, "--no-deps", "--no-index", wheel], check=True, capture_output=True, timeout=120)
     return place / "bin" / "isheep"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import unicodedata
+from pathlib import Path
 
 _HIDDEN_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 _KEPT = {"\n", "\t"}
@@ -19,6 +20,8 @@ _HIDDEN_RANGES = (
     (0xE0100, 0xE01EF),
 )
 """Letters and marks by category, nothing on the screen."""
+_LAST_LINES, _LINE = 12, 200
+"""Of what a process said before it ended: lines, and characters of each."""
 
 
 def printable(text: str) -> str:
@@ -27,6 +30,14 @@ def printable(text: str) -> str:
     Line breaks and tabs stay. Not covered: letters that look like others, and piles of combining marks.
     """
     return text.translate({ord(character): _escape(character) for character in set(text) if is_hidden(character)})
+
+
+def last_said(log: Path, who: str) -> str:
+    """The end of a sentence about a process that ended: where all that it said is, and the last of it; or nothing."""
+    text = log.read_text(encoding="utf-8", errors="replace")
+    lines = [line for line in text.splitlines() if line.strip(" -=")][-_LAST_LINES:]
+    told = "".join(f"\n  {printable(line[:_LINE])}" for line in lines)
+    return f"; all that {who} said is in {log}, at last:{told}" if told else ""
 
 
 class SafeLines(logging.Formatter):

@@ -17,7 +17,8 @@ from isheep.encoder import Encoder
 from isheep.errors import StageError
 from isheep.training.examples import Example, read_examples
 from isheep.training.steps import Trainer
-from isheep.training.trainer import Outcome, Training, broken
+from isheep.training.trainer import Outcome, Training
+from isheep.training.watching import broken
 from tests.stages.test_train import ROWS, make_recipe
 
 STILL: dict[str, Any] = {"steps": 12, "lora": {"dropout": 0.0}, "batch_size": 4, "learning_rate": 1e-3}

@@ -16,12 +16,7 @@ from typing import Any
 
 from isheep.engines.vllm_worker import Job, Result, Start
 from isheep.errors import StageError, UserError
-from isheep.terminal import printable
-
-LAST_LINES = 5
-"""Of the log, in the message when the process fails."""
-LINE = 200
-"""Characters of each."""
+from isheep.terminal import last_said, printable
 
 PATIENCE = 20.0
 """Seconds that it may take to leave when asked."""
@@ -115,7 +110,7 @@ class Process:
         except (EOFError, OSError):
             raise self._gone() from None
         if kind != expected:
-            raise StageError(f"{printable(str(content))}{self._said()}")
+            raise StageError(f"{printable(str(content))}{last_said(self._log, 'it')}")
         return content
 
     def _gone(self) -> StageError:
@@ -124,12 +119,7 @@ class Process:
         except subprocess.TimeoutExpired:
             code = None
         how = f"by signal {-code}" if code is not None and code < 0 else f"with status {code}"
-        return StageError(f"the process of vLLM ended {how}{self._said()}")
-
-    def _said(self) -> str:
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
-        told = "".join(f"\n  {printable(line[:LINE])}" for line in lines)
-        return f"; all that it said is in {self._log}, at last:{told}" if told else ""
+        return StageError(f"the process of vLLM ended {how}{last_said(self._log, 'it')}")
 
     def _end(self) -> None:
         self._connection.close()

@@ -68,7 +68,8 @@ def _work(task: Task, folder: Path) -> None:
     from isheep.training import ranks
     from isheep.training.examples import lessons
     from isheep.training.trackers import Tracked
-    from isheep.training.trainer import Training, Watching
+    from isheep.training.trainer import Training
+    from isheep.training.watching import Watching
 
     recipe = parse_recipe(dict(task.recipe), str(folder / TASK))
     encoder = Encoder.load(model_folder(recipe.model.path), recipe.model.template)

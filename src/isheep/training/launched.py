@@ -25,17 +25,16 @@ from isheep.errors import StageError, UserError
 from isheep.progress import bar, say
 from isheep.recipe import Recipe
 from isheep.store.files import read_json, write_json
-from isheep.terminal import printable
+from isheep.terminal import last_said
 from isheep.training.child import EVENTS, FAILED, OUTCOME, STOP, TASK, Task
 from isheep.training.launch import command, first_machine, processes, variables
-from isheep.training.trainer import Outcome, last_whole, saved_by, step_of, within_memory
+from isheep.training.trainer import Outcome, within_memory
+from isheep.training.watching import last_whole, saved_by, step_of
 
 FOLDER = "launch"
 """In the folder of checkpoints: what the processes are told and tell, of the last try."""
 LOG = "log"
 
-LAST_LINES, LINE = 12, 200
-"""Of the log, in the message when they fail; characters of each."""
 LOOK_S = 0.1
 PATIENCE_S = 20.0
 """Seconds that they may take to leave when their pipe has ended."""
@@ -119,16 +118,12 @@ class Launch:
             raise kinds[failed["kind"]](*failed["message"])
         if code or found is None:
             how = f"by signal {-code}" if code < 0 else f"with status {code}"
-            raise StageError(f"{self._task.title}: the processes of the training ended {how}{self._said()}")
+            raise StageError(
+                f"{self._task.title}: the processes of the training ended {how}{last_said(self._folder / LOG, 'they')}"
+            )
         if found["outcome"] is None:
             drain.stop_here()
         return Outcome(**{**found["outcome"], "checkpoint": Path(found["outcome"]["checkpoint"])})
-
-    def _said(self) -> str:
-        text = (self._folder / LOG).read_text(encoding="utf-8", errors="replace")
-        lines = [line for line in text.splitlines() if line.strip(" -=")][-LAST_LINES:]
-        told = "".join(f"\n  {printable(line[:LINE])}" for line in lines)
-        return f"; all that they said is in {self._folder / LOG}, at last:{told}" if told else ""
 
 
 def free_port() -> int:
