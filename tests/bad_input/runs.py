@@ -267,6 +267,20 @@ CASES = [
         "DIR: is not a run (it has no recipe.yaml). Give the --dir of `isheep run`.",
     ),
     Case(
+        "status-near",
+        "status of a run whose name is misspelt",
+        "status DIR/rum",
+        "DIR/rum: is not a run (it has no recipe.yaml). Did you mean DIR/run?",
+        (begun(),),
+    ),
+    Case(
+        "status-folder-of-runs",
+        "status of the folder that runs lie in",
+        "status DIR",
+        "DIR: is not a run (it has no recipe.yaml). Give a run in it, such as DIR/run.",
+        (begun(),),
+    ),
+    Case(
         "status-missing",
         "status of what is not there",
         "status DIR/none",

@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -214,7 +215,7 @@ class Run:
         """Opens a run for looking only, whether or not a process holds it. Raises UserError where there is no run."""
         file = directory / RECIPE
         if not file.is_file():
-            raise UserError(str(directory), f"is not a run (it has no {RECIPE}).", "Give the --dir of `isheep run`.")
+            raise UserError(str(directory), f"is not a run (it has no {RECIPE}).", _meant(directory))
         return cls(directory, load_recipe(str(file), of_run=True), None)
 
     def __enter__(self) -> Self:
@@ -337,6 +338,15 @@ def _is_damaged(directory: Path, recipe: Recipe) -> bool:
     manifest = read_json(directory / MANIFEST, writable=False) or {}
     known: str | None = manifest.get("recipe")
     return known == _hash(recipe) != sha256_file(directory / RECIPE)
+
+
+def _meant(directory: Path) -> str:
+    """What is offered instead: a run in the directory, or one beside it with nearly the same name."""
+    inside, beside = (sorted(place.glob(f"*/{RECIPE}")) for place in (directory, directory.parent))
+    if inside:
+        return f"Give a run in it, such as {inside[0].parent}."
+    near = get_close_matches(str(directory), [str(file.parent) for file in beside], n=1)
+    return f"Did you mean {near[0]}?" if near else "Give the --dir of `isheep run`."
 
 
 def refuse_foreign(directory: Path) -> None:
