@@ -20,6 +20,7 @@ import pytest
 from isheep.check import check
 from isheep.encoder import Encoder
 from isheep.errors import IsheepError, StageError, UserError
+from isheep.export.licences import licence_of
 from isheep.hub import is_hub_id, known_folder, model_folder
 from isheep.measure import measure_models
 from isheep.recipe import load_recipe
@@ -120,7 +121,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def hub(tiny_model: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """The tiny model with files beside it that nobody should fetch."""
     folder = Path(copytree(tiny_model, tmp_path / "on-the-hub"))
-    for file in ("pytorch_model.bin", "modeling_own.py", "tokenizer_own.py", "README.md", "consolidated.safetensors"):
+    for file in ("pytorch_model.bin", "modeling_own.py", "tokenizer_own.py", "notes.md", "consolidated.safetensors"):
         (folder / file).write_bytes(b"not wanted")
     (folder / "original").mkdir()
     (folder / "original" / "model.safetensors").write_bytes(b"not wanted")
@@ -287,3 +288,8 @@ def test_the_terminal_sees_one_line_where_the_hub_is_switched_off(tmp_path: Path
     assert ended.stdout == ""
     assert ended.stderr.startswith("model.path: there is no folder Qwen/Qwen3-0.6B-Base, and the hub")
     assert len(ended.stderr.splitlines()) == 1
+
+
+def test_what_says_its_licence_is_fetched_too(hub: Hub) -> None:
+    (hub.folder / "README.md").write_text("---\nlicense: CC-BY-4.0\n---\n# A model\n")
+    assert licence_of(ID, model_folder(ID, weights=False)) == "cc-by-4.0"

@@ -126,6 +126,26 @@ class Encoder:
         """
         return self._decode(ids, skip=False)
 
+    def save(self, folder: Path) -> None:
+        """Writes the tokenizer for other programs: it carries the template, and renders it as it is rendered here.
+
+        What goes into the template here beside the messages stands in what is written: the date, and that no text
+        begins with a token which the tokenizer names and does not put there. Not covered: a special token spelled out
+        in a message, which other programs take for the token; and of several templates that a tokenizer carries the
+        one that is used is written alone.
+        """
+        given = self._source or self.tokenizer.get_chat_template()
+        settled = "{%- if date_string is not defined %}{%- set date_string = '" + _FIXED_DATE + "' %}{%- endif %}"
+        first = settled if "date_string" in given else ""
+        if self._variables.get("bos_token") == "" and self.tokenizer.bos_token:
+            first += "{%- set bos_token = '' %}"
+        carried = self.tokenizer.chat_template
+        try:
+            self.tokenizer.chat_template = first + given
+            self.tokenizer.save_pretrained(folder)
+        finally:
+            self.tokenizer.chat_template = carried
+
     def _decode(self, ids: Sequence[int], skip: bool) -> str:
         if self._backend is not None:
             # What the tokenizer itself calls, after a look at the type of every id that costs as much again.

@@ -26,8 +26,11 @@ WANTED = [
     "added_tokens.json",
     "special_tokens_map.json",
     "chat_template*",
+    "README.md",
+    "LICENSE*",
 ]
-"""What is fetched: no pickle, which can run any code when it is read, and no Python."""
+"""What is fetched: no pickle, which can run any code when it is read, and no Python. The last two say under which
+licence it stands."""
 UNWANTED = ["*/*", "consolidated*", "*.py"]
 """Folders hold the same weights in the formats of other tools, and so do files of this name."""
 

@@ -75,7 +75,7 @@ def disk_found(recipe: Recipe, checkpoint: Checkpoint, directory: Path | None, a
 def memory_found(recipe: Recipe, checkpoint: Checkpoint, trained: bool = False) -> Finding:
     """A warning only: on a GPU the weights lie elsewhere, and which device is there only torch can tell."""
     needed = checkpoint.parameters * NUMBER_BYTES[recipe.model.dtype]
-    available = _available_memory()
+    available = available_memory()
     found = f"the weights take {in_bytes(needed)} in {recipe.model.dtype}"
     if trained and recipe.train.method == "full":
         needed = checkpoint.parameters * TRAINING_COPIES * SAVED_NUMBER_BYTES
@@ -89,7 +89,7 @@ def memory_found(recipe: Recipe, checkpoint: Checkpoint, trained: bool = False) 
     return Finding("memory", f"{found}, {in_bytes(available)} are available")
 
 
-def _available_memory() -> int | None:
+def available_memory() -> int | None:
     """Bytes, None where the system does not tell."""
     try:
         found = re.search(r"^MemAvailable:\s+(\d+) kB", MEMINFO.read_text(encoding="ascii"), re.MULTILINE)

@@ -33,6 +33,8 @@ KINDS: dict[str, str] = {
     "csv": "isheep.export.tables",
     "jsonl": "isheep.export.tables",
     "parquet": "isheep.export.tables",
+    "adapter": "isheep.export.weights",
+    "merged": "isheep.export.weights",
 }
 """Kind -> the module whose function `export_KIND` writes it; imported when it is asked for."""
 
