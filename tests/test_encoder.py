@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, normalizers
+from transformers import AutoTokenizer
 
 from isheep.encoder import IGNORED, Encoder
 from isheep.errors import UserError
@@ -247,3 +248,30 @@ def test_a_special_token_in_letters_that_the_tokenizer_takes_for_plain_ones_stay
     assert [number for number in ids if number < 5] == [TURN, TURN_END, TURN, TURN_END, TURN, TURN_END]
     assert [number for number in labels if 0 <= number < 5] == [TURN_END]
     assert TURN_END not in encoder.plain(wide)
+
+
+@pytest.mark.parametrize("roles", [{"begin": True}, {"bos_token": "<s>"}, {}])
+@pytest.mark.parametrize("template", ["chatml", "carried"])
+def test_a_tokenizer_that_is_saved_renders_what_is_rendered_here(
+    build_tokenizer: BuildTokenizer, tmp_path: Path, roles: dict[str, Any], template: str
+) -> None:
+    """Without isheep: where a begin token is named and not asked for, and where the template prints a date."""
+    own = "{{ date_string if date_string is defined else strftime_now('%Y') }}" + TRIMMING
+    encoder = Encoder(build_tokenizer(template=own, **roles), template)
+    expected = encoder.chat(HELLO)
+    encoder.save(tmp_path)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    found = theirs.apply_chat_template(HELLO, add_generation_prompt=True, return_dict=True)["input_ids"]
+    assert tuple(found) == expected == encoder.chat(HELLO)
+    assert encoder.tokenizer.chat_template == own
+
+
+def test_a_turn_end_that_was_made_special_is_so_where_it_is_saved(
+    build_tokenizer: BuildTokenizer, tmp_path: Path
+) -> None:
+    tokenizer = build_tokenizer(specials=("<|endoftext|>", "<pad>"))
+    tokenizer.add_tokens(["<|im_start|>", "<|im_end|>"])
+    encoder = Encoder(tokenizer, "chatml")
+    encoder.save(tmp_path)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    assert theirs.decode([encoder.turn_end_id], skip_special_tokens=True) == ""

@@ -12,7 +12,7 @@ from isheep.checkpoint import ADAPTER_CONFIG
 from isheep.errors import StageError, UserError, first_line
 from isheep.export import Wanted
 from isheep.export.card import CARD, Model, Publication, licences, model_card
-from isheep.export.folders import new_folder
+from isheep.export.folders import new_folder, refuse_folder
 from isheep.export.licences import UNKNOWN_LICENCE, licence_id
 from isheep.export.published import write_dataset
 from isheep.export.weights import MERGE, chosen_iteration, export_adapter, export_merged
@@ -82,15 +82,14 @@ def parcels(run: Run, wish: Wish, folder: Path, as_it_lies: bool = False) -> lis
     if folder.is_dir() and any(folder.iterdir()):
         _refuse_other(folder, kinds, places, as_it_lies)
         return places
-    folder.mkdir(parents=True, exist_ok=True)
-    dataset = wish.name if "dataset" in kinds else None
-    publication = Publication(wish.name, dataset, known)
-    for kind, place in zip(kinds, places, strict=True):
-        if kind == "dataset":
-            with new_folder(place.folder) as made:
-                write_dataset(run, made, wish.iteration, publication)
-        else:
-            _model(run, kind, place.folder, wish, publication)
+    refuse_folder(folder)
+    publication = Publication(wish.name, wish.name if "dataset" in kinds else None, known)
+    with new_folder(folder) as whole:
+        for kind in kinds:
+            if kind == "dataset":
+                write_dataset(run, whole / KINDS[kind], wish.iteration, publication)
+            else:
+                _model(run, kind, whole / KINDS[kind], wish, publication)
     return places
 
 

@@ -412,4 +412,120 @@ CASES = [
         ),
         (file("a/adapter_config.json", '{"base_model_name_or_path": "DIR/none"}'),),
     ),
+    Case(
+        "export-model-missing",
+        "a model of an iteration that has none",
+        "export DIR/run --as adapter --to DIR/out --iteration 1",
+        "--iteration: iteration 1 has no model; none has one yet. Let the run train one first.",
+        (begun(),),
+    ),
+    Case(
+        "export-model-of-the-base",
+        "the model of iteration 0",
+        "export DIR/run --as merged --to DIR/out --iteration 0",
+        (
+            "--iteration: iteration 0 is the untouched base, of which the run has no model of its own; none has one "
+            "yet. Let the run train one first."
+        ),
+        (begun(),),
+    ),
+    Case(
+        "export-model-which",
+        "the best model of a run of which nothing was measured",
+        "export DIR/run --as merged --to DIR/out",
+        (
+            "--iteration: nothing was measured that would say which model is the best; those that have one are 1. "
+            "Give --iteration of those."
+        ),
+        (begun(), folder("run/iteration-01/adapter")),
+    ),
+    Case(
+        "export-model-not-empty",
+        "a folder with something in it for a model",
+        "export DIR/run --as merged --to DIR/out --iteration 1",
+        "DIR/out: is not empty. Give a new or an empty folder.",
+        (begun(), folder("run/iteration-01/adapter"), file("out/thesis.tex")),
+    ),
+    Case(
+        "export-adapter-dtype",
+        "another dtype for an adapter",
+        "export DIR/run --as adapter --to DIR/out --iteration 1 --dtype float16",
+        "--dtype: an adapter is copied as it was trained. Leave it out, or give --as merged.",
+        (begun(), folder("run/iteration-01/adapter")),
+    ),
+    Case(
+        "export-adapter-of-a-full-training",
+        "an adapter of a run that trains every weight",
+        "export DIR/run --as adapter --to DIR/out --iteration 1",
+        (
+            "--as adapter: the run trained every weight (train.method full), so there is no adapter. Give --as merged, "
+            "which is the whole model."
+        ),
+        (begun("train.method=full"), file("run/iteration-01/model/config.json", "{}")),
+    ),
+    Case(
+        "export-adapter-pickle",
+        "an adapter whose weights are a pickle",
+        "export DIR/run --as adapter --to DIR/out --iteration 1",
+        (
+            "DIR/run/iteration-01/adapter/adapter_model.bin: is a pickle, which can run any code when it is read; "
+            "isheep reads no pickle. Save the model as safetensors."
+        ),
+        (begun(), *(file(f"run/iteration-01/adapter/adapter_{name}") for name in ("config.json", "model.bin"))),
+    ),
+    Case(
+        "push-name",
+        "a name that no repository can have",
+        "push DIR/run --to lamb --preview DIR/look",
+        (
+            "--to: `lamb` is no name of a repository. Give owner/name: letters, digits, `-`, `_` and `.`, 96 "
+            "characters at most."
+        ),
+        (begun(),),
+    ),
+    Case(
+        "push-kind",
+        "something that is not pushed",
+        "push DIR/run --to me/lamb --as gguf --preview DIR/look",
+        "--as: nothing is pushed as `gguf`. Give adapter, merged or dataset.",
+        (begun(),),
+    ),
+    Case(
+        "push-two-models",
+        "two models for one repository",
+        "push DIR/run --to me/lamb --as adapter --as merged --preview DIR/look",
+        "--as adapter --as merged: both are models, and a repository holds one. Push them under two names.",
+        (begun(),),
+    ),
+    Case(
+        "push-licence",
+        "a licence that is a sentence",
+        "push DIR/run --to me/lamb --license 'do what you like' --preview DIR/look",
+        (
+            "--license: `do what you like` is no identifier of a licence. Give one as the hub lists them: apache-2.0, "
+            "cc-by-4.0, other."
+        ),
+        (begun(),),
+    ),
+    Case(
+        "push-offline",
+        "an upload where the hub is switched off",
+        "push DIR/run --to me/lamb --preview DIR/look --yes",
+        "--yes: HF_HUB_OFFLINE keeps this machine off the hub. Unset it.",
+        (begun(),),
+    ),
+    Case(
+        "push-preview-taken",
+        "a folder with something in it for a preview",
+        "push DIR/run --to me/lamb --preview DIR/look",
+        "DIR/look: is not empty. Give a new folder; or --yes, to upload the preview in it.",
+        (begun(), file("look/thesis.tex")),
+    ),
+    Case(
+        "push-nothing-kept",
+        "the pairs of a run that has kept none",
+        "push DIR/run --to me/lamb --as dataset --preview DIR/look",
+        "DIR/run: has kept no pair. Let the run go on first.",
+        (begun(),),
+    ),
 ]

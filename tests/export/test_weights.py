@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,56 +17,19 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from isheep.checkpoint import ADAPTER, ADAPTER_CONFIG
 from isheep.encoder import Encoder
-from isheep.engines import Request
 from isheep.errors import UserError
 from isheep.export import Wanted, export
 from isheep.export.merging import POSITIONS, NotTheSame, probes_of
-from isheep.models import Models
 from isheep.prompts import bare
-from isheep.recipe import load_recipe, locate
-from isheep.seeds import load_seeds
+from isheep.recipe import load_recipe
 from isheep.store.run import Run
 from tests.data import LAMB
+from tests.export.conftest import LAST, LONGEST, Tasks
 from tests.stages.test_train import make_recipe, train_in
 from tests.training.test_weights import FULL
 
-LONGEST = 40
-LAST = 2
 
-
-@pytest.fixture(scope="module")
-def run(lamb_run: Path) -> Run:
-    return Run.read(lamb_run)
-
-
-@pytest.fixture(scope="module")
-def tasks(run: Run) -> list[tuple[str, str]]:
-    return [(seed.instruction, seed.input) for seed in load_seeds(locate(run.recipe.seeds.path))[:12]]
-
-
-@pytest.fixture(scope="module")
-def answers(run: Run, tasks: Sequence[tuple[str, str]]) -> list[list[int]]:
-    """What the run's own engine answers greedily, without the stop token."""
-    with Models(run.recipe) as models:
-        model = models.out_of(run.iteration(LAST))
-        stops = model.encoder.stop_ids
-        asked = [Request(str(n), model.ask(*task), LONGEST, stops) for n, task in enumerate(tasks)]
-        found = {one.id: list(one.tokens) for one in model.engine.generate(asked)}
-        written = [found[request.id] for request in asked]
-    # Of both kinds, so that both the answers and their ends are compared.
-    assert len({tuple(one) for one in written}) > 3
-    assert any(len(one) < LONGEST for one in written)
-    return written
-
-
-@pytest.fixture(scope="module")
-def merged(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("merged") / "model"
-    export(run, folder, "merged", Wanted(LAST))
-    return folder
-
-
-def asked_plainly(model: Any, folder: Path, tasks: Sequence[tuple[str, str]]) -> list[list[int]]:
+def asked_plainly(model: Any, folder: Path, tasks: Tasks) -> list[list[int]]:
     """The same tasks, asked as the card says, with nothing of isheep; answers without their ends."""
     tokenizer, written = AutoTokenizer.from_pretrained(folder), []
     for task in tasks:
@@ -80,7 +42,7 @@ def asked_plainly(model: Any, folder: Path, tasks: Sequence[tuple[str, str]]) ->
 
 
 def test_the_adapter_loads_in_peft_and_answers_as_the_run_did(
-    run: Run, tasks: list[tuple[str, str]], answers: list[list[int]], tmp_path: Path
+    run: Run, tasks: Tasks, answers: list[list[int]], tmp_path: Path
 ) -> None:
     said = export(run, tmp_path / "adapter", "adapter", Wanted(LAST))
     assert said == "adapter of iteration 2, on package:lamb/model"
@@ -92,7 +54,7 @@ def test_the_adapter_loads_in_peft_and_answers_as_the_run_did(
 
 
 def test_the_merged_model_loads_in_transformers_and_answers_as_the_run_did(
-    tasks: list[tuple[str, str]], answers: list[list[int]], merged: Path
+    tasks: Tasks, answers: list[list[int]], merged: Path
 ) -> None:
     model = AutoModelForCausalLM.from_pretrained(merged)
     assert asked_plainly(model, merged, tasks) == answers

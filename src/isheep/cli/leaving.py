@@ -96,7 +96,7 @@ def push(
         pushing.refuse_no_token()
     run = Run.read(here(directory, weights=True))
     wish = pushing.Wish(to, kinds or (), iteration, dtype, licence)
-    folder = preview or Path(mkdtemp(prefix="isheep-push-"))
+    folder = preview or Path(mkdtemp(prefix="isheep-push-"), to.rpartition("/")[2])
     places = pushing.parcels(run, wish, folder, as_it_lies=yes)
     for place in places:
         line(f"{to}, {place.repository}:")

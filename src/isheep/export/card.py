@@ -19,6 +19,7 @@ from isheep.secrecy import without_secrets
 from isheep.store.joined import CONTAMINATION, Joined
 from isheep.store.run import MANIFEST, Run
 from isheep.store.status import status, stopped, watched
+from isheep.terminal import printable
 
 CARD = "README.md"
 TEMPLATES = markdown_templates(Path(__file__).with_name("cards"))
@@ -170,7 +171,7 @@ def _content(run: Run, publication: Publication) -> dict[str, Any]:
     name = publication.repository or f"{short}-i-sheep"
     versions = (run.read_json(MANIFEST) or {}).get("versions") or {}
     return {
-        "name": name.rpartition("/")[2],
+        "name": printable(name.rpartition("/")[2]),
         "publication": publication,
         "status": found,
         "recipe": run.recipe,
@@ -227,10 +228,10 @@ def _eval_results(found: Mapping[str, Any], iteration: int) -> list[Any]:
     return [
         EvalResult(
             task_type="text-generation",
-            dataset_type=benchmark,
-            dataset_name=benchmark,
-            metric_type=metric,
-            metric_name=metric.replace("_", " "),
+            dataset_type=printable(benchmark),
+            dataset_name=printable(benchmark),
+            metric_type=printable(metric),
+            metric_name=printable(metric).replace("_", " "),
             metric_value=one["value"],
             metric_args={"n": one.get("n"), "low_95": one.get("low"), "high_95": one.get("high")},
         )
