@@ -22,6 +22,7 @@ from isheep.recipe import Recipe, locate
 from isheep.seeds import load_seeds
 from isheep.stages.assess import assess
 from isheep.stages.decontaminate import decontaminate
+from isheep.stages.draw import draw
 from isheep.stages.embed import embed
 from isheep.stages.evaluate import evaluate
 from isheep.stages.examine import examine
@@ -125,6 +126,7 @@ def align(run: Run, after_iteration: Callable[[Run], object]) -> None:
             do(examine, iteration, earlier, recipe)
             do(embed, iteration, seeds, recipe, models.base)
             do(gather, iteration, earlier, recipe)
+            do(draw, iteration, recipe, model)
             models.release()
             # Not `model`: what is trained begins with the base again, but under the setting `one_last`.
             do(train, iteration, earlier, recipe, models.encoder)

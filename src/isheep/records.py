@@ -107,6 +107,25 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
+class Alternative:
+    """A further response to a kept instruction, with its scores; None where a rule dropped it, or could not tell."""
+
+    id: str
+    """Of the instruction."""
+    draw: int
+    """1 is the first after the one that stands in the responses."""
+    response: str
+    finish_reason: str
+    tokens: int
+    dropped_by: str | None = None
+    reason: str | None = None
+    quality: float | None = None
+    following: float | None = None
+    quality_raw: str | None = None
+    following_raw: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Pair:
     """An instruction with its response: what is assessed and, if selected, trained on."""
 
@@ -163,6 +182,20 @@ SCHEMAS: dict[type, pa.Schema] = {
             pa.field("cluster", pa.int32()),
         ]
     ),
+    Alternative: pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("draw", pa.int32(), nullable=False),
+            pa.field("response", pa.string(), nullable=False),
+            pa.field("finish_reason", pa.string(), nullable=False),
+            pa.field("tokens", pa.int32(), nullable=False),
+            *_DROP,
+            pa.field("quality", pa.float64()),
+            pa.field("following", pa.float64()),
+            pa.field("quality_raw", pa.string()),
+            pa.field("following_raw", pa.string()),
+        ]
+    ),
 }
 """Field by field the dataclasses above (a test compares them)."""
 
@@ -171,5 +204,8 @@ TABLES: dict[str, type] = {
     "responses": Response,
     "assessments": Assessment,
     "selection": Selection,
+    "draws": Response,
+    "alternatives": Alternative,
 }
-"""Folder of an iteration -> the record type that its parts hold, in the order in which they are made."""
+"""Folder of an iteration -> the record type that its parts hold, in the order in which they are made. The last two are
+there where several responses are drawn; `draws` only until they are judged."""

@@ -50,6 +50,24 @@ CASES = [
         ("recipe lamb, size: is one setting, not a group of them. Give a whole number of at least 1."),
     ),
     on_lamb(
+        "setting-draws-alike",
+        "several responses to an instruction that cannot differ",
+        "respond.draws=2 respond.temperature=0",
+        (
+            "respond.draws: 2 responses to an instruction would all be the same at respond.temperature 0. Give 1, or a "
+            "temperature above 0."
+        ),
+    ),
+    on_lamb(
+        "setting-draws-unscored",
+        "several responses to an instruction, and no scores",
+        "respond.draws=2 assess.level=none select.threshold=0",
+        (
+            "respond.draws: 2 responses to an instruction would have no scores to choose by, since assess.level none "
+            "asks for none. Give 1, or set assess.level to both."
+        ),
+    ),
+    on_lamb(
         "setting-word-for-number",
         "a word for a number",
         "size=many",

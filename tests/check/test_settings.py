@@ -12,6 +12,7 @@ import pytest
 from isheep.check import Finding, check
 from isheep.check.resources import disk_needed
 from isheep.check.select import most_pairs
+from isheep.check.settings import refuse_draws
 from isheep.checkpoint import read_checkpoint
 from isheep.encoder import Encoder
 from isheep.errors import UserError
@@ -59,6 +60,33 @@ def test_direct_with_several_iterations_names_both_keys(tiny_model: Path, seeds:
         "Set iterations to 1 (and size to what it shall make), or setting to one_base.",
     )
     check(make(tiny_model, seeds, setting="direct", iterations=1))
+
+
+@pytest.mark.parametrize(
+    ("settings", "what"),
+    [
+        ({"respond": {"temperature": 0.0}, "assess": {"level": "both"}}, "all be the same at respond.temperature 0."),
+        ({"assess": {"level": "none"}}, "have no scores to choose by, since assess.level none asks for none."),
+    ],
+)
+def test_responses_that_nobody_could_tell_apart_are_refused(
+    tiny_model: Path, seeds: Path, settings: dict[str, Any], what: str
+) -> None:
+    settings = {**settings, "respond": {**settings.get("respond", {}), "draws": 3}}
+    with pytest.raises(UserError, match=f"respond.draws: 3 responses to an instruction would {what}"):
+        refuse_draws(make(tiny_model, seeds, **settings))
+    refuse_draws(make(tiny_model, seeds, respond={"draws": 3}, assess={"level": "quality"}))
+    refuse_draws(make(tiny_model, seeds, respond={"temperature": 0.0}))
+
+
+def test_further_responses_count_on_the_disk(tiny_model: Path, seeds: Path) -> None:
+    one, three = (
+        make(tiny_model, seeds, respond={"draws": draws}, assess={"level": "both", "max_new_tokens": 9})
+        for draws in (1, 3)
+    )
+    checkpoint = read_checkpoint(tiny_model)
+    # 2 iterations of 100 pairs with 2 responses more, which lie there drawn and judged, of 4 bytes a token.
+    assert disk_needed(three, checkpoint) - disk_needed(one, checkpoint) == 2 * 100 * 2 * 2 * 4 * (20 + 2 * 9)
 
 
 @pytest.mark.parametrize(

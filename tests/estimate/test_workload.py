@@ -37,6 +37,15 @@ def test_the_rest_goes_by_the_instruction() -> None:
     assert [(one.texts, one.read) for one in of(LAMB, "embed")] == [(10, 250), *[(50, 1250)] * 3]
 
 
+def test_further_responses_are_drawn_and_judged_of_what_is_kept() -> None:
+    assert of(LAMB, "draw") == []
+    more = overridden(LAMB, ["respond.draws=3"])
+    # Of 50 kept pairs 100 responses, each with two scores.
+    each = [(one.read, one.written) for stage in ("respond", "assess") for one in of(more, stage)[:1]]
+    total = (sum(read for read, _ in each), sum(written for _, written in each))
+    assert [(one.texts, one.read, one.written) for one in of(more, "draw")] == [(300, *total)] * 3
+
+
 def test_a_training_sees_its_epochs_and_what_is_held_out() -> None:
     # Of 50 pairs 45 are trained on: 6 steps of 16 for two epochs, which are too few for a look at the others.
     assert [one.texts for one in of(LAMB, "train")] == [96] * 3

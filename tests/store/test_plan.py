@@ -50,6 +50,7 @@ ROOTS = {
     "examine": ("isheep.stages.examine:examine",),
     "embed": ("isheep.stages.embed:embed",),
     "gather": ("isheep.stages.training_set:gather",),
+    "draw": ("isheep.stages.draw:draw", "isheep.models:Models.assessor"),
     "train": ("isheep.stages.train:train",),
     "evaluate": ("isheep.stages.evaluate:evaluate",),
 }
@@ -300,10 +301,11 @@ def key(name: str, recipe: Recipe, directory: Path, number: int = 1, **hashes: A
         ("evaluate.limit=3", {"evaluate"}),
         ("train.lora.rank=3", {"train"}),
         ("train.track=[wandb]", set()),
-        ("respond.top_p=0.5", {"respond"}),
-        ("assess.read=generate", {"assess"}),
+        ("respond.top_p=0.5", {"respond", "draw"}),
+        ("respond.draws=3", {"draw"}),
+        ("assess.read=generate", {"assess", "draw"}),
         ("seed=5", set(STAGES) - {"decontaminate", "examine", "gather"}),
-        ("select.threshold=-1", {"synthesize", "respond", "select", "examine"}),
+        ("select.threshold=-1", {"synthesize", "respond", "draw", "select", "examine"}),
     ],
 )
 def test_a_setting_changes_the_keys_of_those_that_read_it(
@@ -344,7 +346,9 @@ def test_the_content_of_what_earlier_stages_made_counts(recipe: Recipe, tmp_path
     assert write("iteration-01/instructions/done.json", "{}") == after
     after = write("iteration-01/adapter/adapter_model.safetensors", "a")
     again = write("iteration-01/adapter/adapter_model.safetensors", "b")
-    assert {name for name in STAGES if after[name] != again[name]} == {"synthesize", "respond", "assess", "select"}
+    assert {name for name in STAGES if after[name] != again[name]} == {
+        "synthesize", "respond", "assess", "select", "draw",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

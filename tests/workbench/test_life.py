@@ -60,9 +60,7 @@ def test_the_response_prompt_is_the_request_that_was_sent(opened: Opened, number
     with Models(run.recipe) as models:
         model = models.out_of(run.iteration(number - 1))
         asked = [record.instruction for record in join(run.iteration(number)) if record.response][:10]
-        sent = {
-            r.id: models.encoder.spell(r.prompt) for r in _requests(asked, run.iteration(number), run.recipe, model)
-        }
+        sent = {r.id: models.encoder.spell(r.prompt) for r in _requests(asked, number, run.recipe, model)}
     assert {id_: prompts_of(opened, id_)[1].text for id_ in sent} == sent
     assert all(("<|im_start|>" in text) == (number > 1) for text in sent.values())
 

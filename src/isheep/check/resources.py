@@ -38,12 +38,14 @@ def disk_needed(recipe: Recipe, checkpoint: Checkpoint) -> int:
     RESERVE + iterations x (records + weights) + the checkpoints of one training, where
     records = 2 (table and training set) x TOKEN_BYTES x size x (tokens of a request, of a response and of each score
     that is asked for, all at their limits), and with total_base as much again for each pair of an earlier iteration in
-    a training set; weights = an adapter in float32, or the whole model in its dtype, and
+    a training set, and with respond.draws twice (drawn and judged) for each further response to a kept instruction;
+    weights = an adapter in float32, or the whole model in its dtype, and
     checkpoints = CHECKPOINTS x CHECKPOINT_COPIES (one more where they are SAVED_TWICE) x SAVED_NUMBER_BYTES x the
     numbers that are trained.
     """
     written = recipe.assess.max_new_tokens if recipe.assess.read == "generate" else DISTRIBUTION_TOKENS
-    tokens = recipe.synthesize.max_new_tokens + recipe.respond.max_new_tokens + len(recipe.assess.questions) * written
+    answered = recipe.respond.max_new_tokens + len(recipe.assess.questions) * written
+    tokens = recipe.synthesize.max_new_tokens + answered
     records = 2 * TOKEN_BYTES * recipe.size * tokens
     weights = trained = SAVED_NUMBER_BYTES * checkpoint.adapter_parameters(recipe.train.lora.rank)
     if recipe.train.method == "full":
@@ -51,6 +53,7 @@ def disk_needed(recipe: Recipe, checkpoint: Checkpoint) -> int:
         weights = NUMBER_BYTES[recipe.model.dtype] * checkpoint.parameters
     again = sum(training_pairs(recipe)) - sum(most_pairs(recipe))
     records_again = TOKEN_BYTES * again * tokens
+    records_again += 2 * TOKEN_BYTES * sum(most_pairs(recipe)) * (recipe.respond.draws - 1) * answered
     copies = CHECKPOINT_COPIES + (recipe.train.launch in SAVED_TWICE)
     checkpoints = CHECKPOINTS * copies * trained
     return RESERVE + recipe.iterations * (records + weights) + records_again + checkpoints

@@ -24,6 +24,7 @@ def settings_found(recipe: Recipe) -> Iterator[Finding]:
     refuse_filters(recipe)
     refuse_without_model(recipe)
     refuse_method(recipe)
+    refuse_draws(recipe)
     train = recipe.train
     if train.batch_size % train.micro_batch_size:
         raise UserError(
@@ -64,6 +65,19 @@ def refuse_iterations(recipe: Recipe) -> None:
         raise UserError(
             "setting", what, "Set iterations to 1 (and size to what it shall make), or setting to one_base."
         )
+
+
+def refuse_draws(recipe: Recipe) -> None:
+    """Raises UserError where several responses to an instruction could not differ, or nobody would tell them apart."""
+    if recipe.respond.draws == 1:
+        return
+    what = f"{recipe.respond.draws} responses to an instruction would"
+    if recipe.respond.temperature == 0:
+        why = "all be the same at respond.temperature 0."
+        raise UserError("respond.draws", f"{what} {why}", "Give 1, or a temperature above 0.")
+    if not recipe.assess.questions:
+        why = "have no scores to choose by, since assess.level none asks for none."
+        raise UserError("respond.draws", f"{what} {why}", "Give 1, or set assess.level to both.")
 
 
 FOUR_BIT_DEVICES = ("auto", "cpu", "cuda", "xpu")

@@ -29,7 +29,7 @@ STARTING = {"transformers": 15.0, "vllm": 60.0}
 """Seconds from nothing to an engine, without its weights."""
 LOADING = 2e9
 """Bytes of weights that come from a disk in a second."""
-ASKING = ("synthesize", "respond", "assess", "evaluate")
+ASKING = ("synthesize", "respond", "assess", "draw", "evaluate")
 """Stages that send requests to the engine."""
 REQUEST = 1.1e-3
 """Seconds of one processor core for a request, its tokens and its record (benchmarks/RESULTS.md, Orchestration)."""

@@ -87,6 +87,9 @@ def workload(recipe: Recipe, habits: Callable[[int], Habits], seeds: int, items:
         found.append(Work("examine", number, recipe.size, 0, 0, _compared(kept[number - 1], earlier)))
         found.append(_work("embed", number, min(kept[number - 1], wanted(recipe)), Tokens(own.text)))
         found.append(Work("gather", number, pairs[number - 1], 0, 0))
+        if drawn := kept[number - 1] * (recipe.respond.draws - 1):
+            each = own.response + own.assessment
+            found.append(_work("draw", number, drawn * (1 + len(recipe.assess.questions)), each, per=drawn))
         found.append(_work("train", number, examples_shown(recipe, pairs[number - 1]), Tokens(own.pair)))
         found.append(_evaluation(number, items, own))
     return found

@@ -111,6 +111,9 @@ class RespondSettings(Settings):
     temperature: Annotated[float, Field(ge=0)] = 1.0
     top_p: Share = 0.95
     max_new_tokens: Count = 1000
+    draws: Count = 1
+    """Responses to a kept instruction (the paper: one). The further ones are judged like the first and trained on by
+    nobody: a preference set is made of them."""
 
 
 class AssessSettings(Settings):

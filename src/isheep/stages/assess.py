@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 from isheep import drain
@@ -63,28 +64,14 @@ def assess(iteration: Iteration, recipe: Recipe, assessor: Model) -> None:
     table = iteration.table("assessments")
     if table.is_done:
         return
-    settings = recipe.assess
-    name = NOBODY if settings.level == "none" else RANDOM if settings.assessor == "random" else assessor.name
-    prompts = {question: load_prompt(locate(file)) for question, file in prompt_files(settings).items()}
+    judge, size = Judge(iteration.number, recipe, assessor), part_size(recipe.engine)
     done, total = table.length(), passed(iteration.table("responses"))
     waiting = itertools.islice(answered_pairs(iteration), done, None)
-    asked = done < total and bool(prompts)
-    read = how_to_read(settings, assessor) if asked else settings.read
     with bar(f"Assess {iteration.number}", total, done=done) as advance:
-        size = part_size(recipe.engine)
         # Each worker of the engine has a part at the same time.
-        for several in parts(waiting, size * (assessor.engine.workers if asked else 1)):
+        for several in parts(waiting, size * (judge.workers if done < total else 1)):
             drain.stop_here()
-            readings = {
-                question: _read(several, question, read, prompts, iteration, recipe, assessor)
-                for question in settings.questions
-            }
-            quality, following = (readings.get(question, [NOT_ASKED] * len(several)) for question in QUESTIONS)
-            rows = [
-                Assessment(pair.id, one.score, other.score, one.raw, other.raw, name)
-                for pair, one, other in zip(several, quality, following, strict=True)
-            ]
-            for part in parts(rows, size):
+            for part in parts(judge(several), size):
                 table.append(part)
                 advance(len(part))
     table.close()
@@ -105,56 +92,69 @@ def how_to_read(settings: AssessSettings, assessor: Model) -> Reader:
     return settings.read
 
 
-def _read(
-    pairs: Sequence[Pair],
-    question: Question,
-    read: Reader,
-    prompts: Mapping[Question, Prompt],
-    iteration: Iteration,
-    recipe: Recipe,
-    assessor: Model,
-) -> list[Reading]:
-    if recipe.assess.assessor == "random":
-        return [_by_chance(pair, question, iteration, recipe) for pair in pairs]
-    render = prompts[question].render
-    texts = [render(instruction=p.instruction, input=p.input, response=p.response) for p in pairs]
-    if read == "distribution":
-        return read_distributions(texts, assessor)
-    readings = _generate(pairs, texts, question, 0, iteration, recipe, assessor)
-    unread = [place for place, reading in enumerate(readings) if reading.score is None]
-    again = [pairs[place] for place in unread], [texts[place] for place in unread]
-    for place, reading in zip(unread, _generate(*again, question, 1, iteration, recipe, assessor), strict=True):
-        readings[place] = reading if reading.score is not None else readings[place]
-    return readings
+class Judge:
+    """Who judges pairs of an iteration, and how: the recipe's assessor, its prompts, its way to read a score."""
 
+    def __init__(self, iteration: int, recipe: Recipe, assessor: Model) -> None:
+        """Reads the prompts; the engine starts with the first pair."""
+        settings = recipe.assess
+        self._iteration, self._recipe, self._assessor = iteration, recipe, assessor
+        self._prompts = {question: load_prompt(locate(file)) for question, file in prompt_files(settings).items()}
+        self._name = NOBODY if settings.level == "none" else RANDOM if settings.assessor == "random" else assessor.name
 
-def _by_chance(pair: Pair, question: Question, iteration: Iteration, recipe: Recipe) -> Reading:
-    """A whole score of 1 to 10, each as likely: the control that shows what the assessor's judgement is worth."""
-    seed = derive_seed(recipe.seed, iteration.number, f"assess {question}", pair.id, RANDOM)
-    return Reading(float(random.Random(seed).choice(SCORES)), RANDOM)  # noqa: S311  # it has to repeat, no secret
+    @property
+    def workers(self) -> int:
+        """How many parts can be judged at the same time."""
+        return self._assessor.engine.workers if self._prompts else 1
 
+    def __call__(self, pairs: Sequence[Pair]) -> list[Assessment]:
+        """The assessment of each pair; its id decides the seeds of what is sampled."""
+        if not pairs:
+            return []
+        asked = self._recipe.assess.questions
+        readings = {question: self._read(pairs, question) for question in asked}
+        quality, following = (readings.get(question, [NOT_ASKED] * len(pairs)) for question in QUESTIONS)
+        return [
+            Assessment(pair.id, one.score, other.score, one.raw, other.raw, self._name)
+            for pair, one, other in zip(pairs, quality, following, strict=True)
+        ]
 
-def _generate(
-    pairs: Sequence[Pair],
-    texts: Sequence[str],
-    question: str,
-    attempt: int,
-    iteration: Iteration,
-    recipe: Recipe,
-    assessor: Model,
-) -> list[Reading]:
-    """Lets the assessor write `<score>||<explanation>`; a second attempt is sampled even where the first was greedy."""
-    settings = recipe.assess
-    requests = (
-        Request(
-            id=pair.id,
-            prompt=assessor.encoder.plain(text),
-            max_new_tokens=settings.max_new_tokens,
-            stop_ids=assessor.encoder.stop_ids,
-            temperature=settings.temperature if attempt == 0 else settings.temperature or 1.0,
-            seed=derive_seed(recipe.seed, iteration.number, f"assess {question}", pair.id, attempt),
+    @cached_property
+    def _how(self) -> Reader:
+        return how_to_read(self._recipe.assess, self._assessor)
+
+    def _read(self, pairs: Sequence[Pair], question: Question) -> list[Reading]:
+        if self._recipe.assess.assessor == "random":
+            return [self._by_chance(pair, question) for pair in pairs]
+        render = self._prompts[question].render
+        texts = [render(instruction=p.instruction, input=p.input, response=p.response) for p in pairs]
+        if self._how == "distribution":
+            return read_distributions(texts, self._assessor)
+        readings = self._generate(pairs, texts, question, 0)
+        unread = [place for place, reading in enumerate(readings) if reading.score is None]
+        again = [pairs[place] for place in unread], [texts[place] for place in unread]
+        for place, reading in zip(unread, self._generate(*again, question, 1), strict=True):
+            readings[place] = reading if reading.score is not None else readings[place]
+        return readings
+
+    def _by_chance(self, pair: Pair, question: Question) -> Reading:
+        """A whole score of 1 to 10, each as likely: the control that shows what the assessor's judgement is worth."""
+        seed = derive_seed(self._recipe.seed, self._iteration, f"assess {question}", pair.id, RANDOM)
+        return Reading(float(random.Random(seed).choice(SCORES)), RANDOM)  # noqa: S311  # it has to repeat, no secret
+
+    def _generate(self, pairs: Sequence[Pair], texts: Sequence[str], question: str, attempt: int) -> list[Reading]:
+        """Lets the assessor write `<score>||<explanation>`; a second attempt is sampled even after a greedy first."""
+        settings, encoder = self._recipe.assess, self._assessor.encoder
+        requests = (
+            Request(
+                id=pair.id,
+                prompt=encoder.plain(text),
+                max_new_tokens=settings.max_new_tokens,
+                stop_ids=encoder.stop_ids,
+                temperature=settings.temperature if attempt == 0 else settings.temperature or 1.0,
+                seed=derive_seed(self._recipe.seed, self._iteration, f"assess {question}", pair.id, attempt),
+            )
+            for pair, text in zip(pairs, texts, strict=True)
         )
-        for pair, text in zip(pairs, texts, strict=True)
-    )
-    written = [assessor.encoder.decode(answer.tokens) for answer in in_order(assessor.engine, requests)]
-    return [Reading(parse_score(text), text) for text in written]
+        written = [encoder.decode(answer.tokens) for answer in in_order(self._assessor.engine, requests)]
+        return [Reading(parse_score(text), text) for text in written]

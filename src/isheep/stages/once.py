@@ -58,11 +58,15 @@ class Once:
     ) -> None:
         """Calls `stage(iteration, ...)`, a room of the loop, unless another run of the sweep has its result to link.
 
+        A stage that the recipe has no use for (`store.plan.Stage.when`) leaves no trace.
+
         Raises:
             UserError: the stage was begun with other inputs (a file that a setting names was changed, say).
             StageError: a table that it reads has gone.
         """
         name = stage.__name__
+        if not STAGES[name].when(self._run.recipe):
+            return
         found = inputs(name, iteration.number, self._run.recipe, self._hashes, self._run.directory)
         self._refuse_gone(found)
         note = _notes(iteration.path).get(name)

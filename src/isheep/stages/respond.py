@@ -12,11 +12,14 @@ from isheep.models import Model
 from isheep.progress import bar
 from isheep.prompts import Prompt, bare
 from isheep.recipe import Recipe, locate
-from isheep.records import Instruction, Response
+from isheep.records import Instruction, Pair, Response
 from isheep.seeding import derive_seed
 from isheep.stages.stream import in_order, parts
 from isheep.store.run import Iteration
-from isheep.store.table import passed
+from isheep.store.table import Table, passed
+
+Task = Instruction | Pair
+"""What is answered: it has an id, an instruction and an input."""
 
 FIELDS = ("task",)
 """The field of a principles file."""
@@ -31,13 +34,31 @@ def respond(iteration: Iteration, recipe: Recipe, model: Model) -> None:
     table = iteration.table("responses")
     if table.is_done:
         return
-    instructions, done = iteration.table("instructions"), table.length()
+    instructions = iteration.table("instructions")
     kept = (record for record in instructions if record.dropped_by is None)
-    # Instructions wait in memory only from their request to their answer.
-    asked, waiting = itertools.tee(itertools.islice(kept, done, None))
-    rules, total = Rules.of(recipe), passed(instructions)
-    with bar(f"Respond {iteration.number}", total, done=done) as advance:
-        completions = in_order(model.engine, _requests(asked, iteration, recipe, model)) if done < total else iter(())
+    answer(f"Respond {iteration.number}", table, kept, passed(instructions), iteration.number, recipe, model)
+
+
+def answer(
+    what: str, table: Table[Response], tasks: Iterable[Task], total: int, number: int, recipe: Recipe, model: Model
+) -> None:
+    """Fills a table of responses that is not done: one row for each task, in their order, and closes it.
+
+    Args:
+        what: stands before the bar.
+        table: may hold the responses to the first tasks.
+        tasks: each with an id of its own, from which its seed is derived.
+        total: how many they are.
+        number: of the iteration.
+        recipe: how it is answered, and what drops an answer.
+        model: who answers.
+    """
+    done = table.length()
+    # Tasks wait in memory only from their request to their answer.
+    asked, waiting = itertools.tee(itertools.islice(tasks, done, None))
+    rules = Rules.of(recipe)
+    with bar(what, total, done=done) as advance:
+        completions = in_order(model.engine, _requests(asked, number, recipe, model)) if done < total else iter(())
         for part in parts(waiting, part_size(recipe.engine)):
             drain.stop_here()
             answers = itertools.islice(completions, len(part))
@@ -58,11 +79,9 @@ def asker(recipe: Recipe, model: Model) -> Callable[[str, str], tuple[int, ...]]
     return ask
 
 
-def _requests(
-    instructions: Iterable[Instruction], iteration: Iteration, recipe: Recipe, model: Model
-) -> Iterator[Request]:
+def _requests(tasks: Iterable[Task], number: int, recipe: Recipe, model: Model) -> Iterator[Request]:
     ask = asker(recipe, model)
-    for record in instructions:
+    for record in tasks:
         yield Request(
             id=record.id,
             prompt=ask(record.instruction, record.input),
@@ -70,11 +89,11 @@ def _requests(
             stop_ids=model.encoder.stop_ids,
             temperature=recipe.respond.temperature,
             top_p=recipe.respond.top_p,
-            seed=derive_seed(recipe.seed, iteration.number, "respond", record.id, 0),
+            seed=derive_seed(recipe.seed, number, "respond", record.id, 0),
         )
 
 
-def _record(asked: Instruction, completion: Completion, model: Model, rules: Rules) -> Response:
+def _record(asked: Task, completion: Completion, model: Model, rules: Rules) -> Response:
     text = model.encoder.decode(completion.tokens).strip()
     drop = rules.response(asked.instruction, asked.input, text)
     return Response(

@@ -78,9 +78,12 @@ class Stage:
     """Of these settings no more than this decides what the stage makes."""
     scratch: tuple[str, ...] = ()
     """What it leaves while it is under way."""
+    when: Callable[[Recipe], bool] = lambda recipe: True
+    """Whether there is such a stage."""
 
 
 ENGINE = ("model.path", "model.dtype", "engine")
+RESPOND = ("respond.principles", "respond.temperature", "respond.top_p", "respond.max_new_tokens")
 RULES = ("rules", "select.threshold")
 RULES_COUNT = {"select.threshold": lambda recipe: recipe.select.threshold < 0}
 """The rules look whether the threshold switches them off."""
@@ -114,7 +117,7 @@ STAGES: dict[str, Stage] = {
         makes=("shots.json", "instructions"),
     ),
     "respond": Stage(
-        settings=(*ENGINE, "model.template", "respond", *RULES, "seed"),
+        settings=(*ENGINE, "model.template", *RESPOND, *RULES, "seed"),
         counts=RULES_COUNT,
         reads=(Reads("last", WEIGHTS), Reads("own", ("instructions",))),
         makes=("responses",),
@@ -167,6 +170,14 @@ STAGES: dict[str, Stage] = {
             Reads("earlier", SELECTED, when=lambda recipe: recipe.setting == "total_base"),
         ),
         makes=("training-set.jsonl",),
+    ),
+    "draw": Stage(
+        settings=(*ENGINE, "model.template", *RESPOND, "respond.draws", "assess", *RULES, "seed"),
+        counts=RULES_COUNT,
+        reads=(Reads("last", WEIGHTS), Reads("own", SELECTED)),
+        makes=("alternatives",),
+        scratch=("draws",),
+        when=lambda recipe: recipe.respond.draws > 1,
     ),
     "train": Stage(
         settings=("model", "train", "engine.device", "engine.threads", "setting", "seed"),

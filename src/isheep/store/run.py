@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from isheep.errors import StageError, UserError
 from isheep.recipe import Recipe, difference, dump_recipe, load_recipe
-from isheep.records import TABLES, Assessment, Instruction, Response, Selection
+from isheep.records import TABLES, Alternative, Assessment, Instruction, Response, Selection
 from isheep.secrecy import without_secrets
 from isheep.store.changes import Begun, accept_changes
 from isheep.store.files import (
@@ -82,6 +82,10 @@ class Iteration:
     def table(self, name: Literal["assessments"]) -> Table[Assessment]: ...
     @overload
     def table(self, name: Literal["selection"]) -> Table[Selection]: ...
+    @overload
+    def table(self, name: Literal["draws"]) -> Table[Response]: ...
+    @overload
+    def table(self, name: Literal["alternatives"]) -> Table[Alternative]: ...
     @overload
     def table(self, name: str) -> Table[Any]: ...
 

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from isheep.records import SCHEMAS, TABLES
 from isheep.store.joined import Joined
 from isheep.store.marks import Mark
+from isheep.store.plan import TABLES_OF_PAIRS
 from isheep.store.run import Iteration, Run
 from isheep.terminal import storable
 
@@ -165,8 +166,8 @@ class Catalog:
         if row is None:
             return None
         iteration, found = self._run.iteration(row.iteration), []
-        for name, record in TABLES.items():
-            table = iteration.table(name)
+        for name in TABLES_OF_PAIRS:
+            table, record = iteration.table(name), TABLES[name]
             whole = table.arrow(*SCHEMAS[record].names)
             place = pc.index(whole["id"], id).as_py()
             found.append(record(**whole.slice(place, 1).to_pylist()[0]) if place >= 0 else None)
@@ -183,7 +184,7 @@ class Catalog:
             return self._whole
 
     def _iteration(self, iteration: Iteration) -> _Loaded:
-        stamp = tuple(iteration.table(name).stamp() for name in TABLES)
+        stamp = tuple(iteration.table(name).stamp() for name in TABLES_OF_PAIRS)
         known = self._known.get(iteration.number)
         if known is None or known[0] != stamp:
             known = stamp, _read(iteration, self._run.recipe.assess.questions)
