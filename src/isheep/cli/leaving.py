@@ -20,6 +20,7 @@ Dtype = Annotated[
     "isheep export runs/first --to pairs.csv",
     "isheep export runs/first --all --to records.parquet",
     "isheep export runs/first --as merged --to my-model",
+    "isheep export runs/first --as alpaca --to alpaca.json",
 )
 def export(
     directory: RunDirectory,

@@ -33,6 +33,11 @@ KINDS: dict[str, str] = {
     "csv": "isheep.export.tables",
     "jsonl": "isheep.export.tables",
     "parquet": "isheep.export.tables",
+    "alpaca": "isheep.export.datasets",
+    "sharegpt": "isheep.export.datasets",
+    "messages": "isheep.export.datasets",
+    "llamafactory": "isheep.export.datasets",
+    "preference": "isheep.export.preference",
     "adapter": "isheep.export.weights",
     "merged": "isheep.export.weights",
 }

@@ -10,7 +10,7 @@ from operator import attrgetter, itemgetter
 from typing import Any, Generic, TypeVar
 
 from isheep.errors import StageError, UserError
-from isheep.records import Assessment, Instruction, Pair, Response, Selection
+from isheep.records import Alternative, Assessment, Instruction, Pair, Response, Selection
 from isheep.store.run import Iteration, Run
 
 T = TypeVar("T")
@@ -100,6 +100,16 @@ def join(iteration: Iteration) -> Iterator[Joined]:
         yield Joined(row, responses.of(row.id), assessments.of(row.id), selection.of(row.id))
 
 
+def kept_with_alternatives(iteration: Iteration) -> Iterator[tuple[Joined, list[Alternative]]]:
+    """Every kept record, in the order in which they were made, with the further responses to its instruction."""
+    drawn = itertools.groupby(iteration.table("alternatives"), attrgetter("id"))
+    alternatives = _Later(((id_, list(rows)) for id_, rows in drawn), itemgetter(0))
+    for record in join(iteration):
+        if record.kept:
+            _, found = alternatives.of(record.instruction.id) or ("", [])
+            yield record, found
+
+
 def answered_pairs(iteration: Iteration) -> Iterator[Pair]:
     """Instructions with the responses that passed the rules, in the order in which they were made."""
     answers = _Later(iteration.table("responses").values("id", "response", "dropped_by"), itemgetter(0))
@@ -149,11 +159,7 @@ def find(
     Raises:
         UserError: the run has no such iteration, or no rule of that name dropped anything.
     """
-    begun = [one for one in run.iterations() if one.number]
-    chosen = [one for one in begun if iteration in (None, one.number)]
-    if iteration is not None and not chosen:
-        have = ", ".join(str(one.number) for one in begun) or "none yet"
-        raise UserError("--iteration", f"{run.directory} has no records of iteration {iteration}.", f"It has: {have}.")
+    chosen = with_records(run, iteration)
     if reason is not None:
         rules = sorted({rule for one in chosen for name in DROPPING for rule in one.table(name).counts()["dropped"]})
         if reason not in rules:
@@ -167,6 +173,16 @@ def find(
         if (kept is None or record.kept is kept) and (reason is None or record.dropped_by == reason)
     )
     return list(itertools.islice(wanted, limit))
+
+
+def with_records(run: Run, iteration: int | None = None) -> list[Iteration]:
+    """The iterations that have records, or the one of this number; raises UserError where the run has no such."""
+    begun = [one for one in run.iterations() if one.number]
+    chosen = [one for one in begun if iteration in (None, one.number)]
+    if iteration is not None and not chosen:
+        have = ", ".join(str(one.number) for one in begun) or "none yet"
+        raise UserError("--iteration", f"{run.directory} has no records of iteration {iteration}.", f"It has: {have}.")
+    return chosen
 
 
 def _kept(iteration: Iteration, records: Iterable[R]) -> Iterator[R]:
