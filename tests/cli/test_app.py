@@ -13,7 +13,8 @@ import pytest
 import typer
 
 import isheep
-from isheep.cli import app
+from isheep.cli import app, leaving
+from isheep.export import KINDS
 from isheep.recipe import load_recipe
 from tests.cli.conftest import ISHEEP, quiet
 from tests.cli.conftest import isheep as command
@@ -26,6 +27,10 @@ HEAVY = ("torch", "transformers", "datasets", "numpy", "pandas", "pyarrow", "pyd
 
 def examples(one: Any) -> list[list[str]]:
     return [shlex.split(line) for line in (one.epilog or "").split("\n\n") if line.startswith("isheep ")]
+
+
+def test_the_help_of_export_names_every_kind() -> None:
+    assert set(leaving.KINDS) == set(KINDS)
 
 
 def test_the_help_imports_nothing_heavy() -> None:

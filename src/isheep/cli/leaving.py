@@ -9,6 +9,12 @@ import typer
 
 from isheep.cli.app import RunDirectory, command, here, line, on_this_machine, quiet
 
+KINDS = (
+    *("csv", "jsonl", "parquet", "alpaca", "sharegpt", "messages", "llamafactory", "preference"),
+    *("adapter", "merged"),
+)
+"""As `isheep.export.KINDS` has them, which a help does not wait for."""
+
 Dtype = Annotated[
     Literal["float32", "bfloat16", "float16"] | None,
     typer.Option(help="Of a merged model; else the recipe's model.dtype."),
@@ -19,14 +25,20 @@ Dtype = Annotated[
     "Take away",
     "isheep export runs/first --to pairs.csv",
     "isheep export runs/first --all --to records.parquet",
-    "isheep export runs/first --as merged --to my-model",
     "isheep export runs/first --as alpaca --to alpaca.json",
+    "isheep export runs/first --as merged --to my-model",
 )
 def export(
     directory: RunDirectory,
     to: Annotated[Path, typer.Option("--to", metavar="PATH", parser=on_this_machine, help="What to write.")],
     kind: Annotated[
-        str | None, typer.Option("--as", metavar="KIND", help="As what; else by the suffix: .csv, .jsonl, .parquet.")
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="KIND",
+            help=f"One of {', '.join(KINDS)}; else by the suffix of PATH.",
+            autocompletion=lambda begun: [kind for kind in KINDS if kind.startswith(begun)],
+        ),
     ] = None,
     iteration: Annotated[
         int | None, typer.Option(help="Only this iteration; else all of them, or the best one's model.")
