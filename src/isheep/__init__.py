@@ -6,13 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from isheep.loop import run
+    from isheep.api import Run, run
     from isheep.recipe import Recipe
-    from isheep.store.run import Run
 
 __version__ = "0.1.0"
 
-_HOMES = {"Recipe": "isheep.recipe", "Run": "isheep.store.run", "run": "isheep.loop"}
+_HOMES = {"Recipe": "isheep.recipe", "Run": "isheep.api", "run": "isheep.api"}
 """Public name -> where it lives: imported when it is asked for, since the command line should not wait for all."""
 
 

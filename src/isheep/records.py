@@ -70,7 +70,7 @@ class Assessment:
     quality_raw: str | None
     following_raw: str | None
     assessor: str
-    """`base`, `iteration-N`, the folder of another model, `random`, or `none` where nothing was asked."""
+    """`base`, `iteration-N`, the folder of another model, `random`, `plugin:NAME`; `none` where nothing was asked."""
 
     @property
     def asked(self) -> tuple[str, ...]:
@@ -133,6 +133,14 @@ class Pair:
     instruction: str
     input: str
     response: str
+
+
+@dataclass(frozen=True, slots=True)
+class AssessedPair:
+    """A pair with what was said of it: what a filter of pairs judges."""
+
+    pair: Pair
+    assessment: Assessment
 
 
 _DROP = [pa.field("dropped_by", pa.string()), pa.field("reason", pa.string())]

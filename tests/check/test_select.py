@@ -125,10 +125,15 @@ def test_the_check_refuses_before_anything_is_spent() -> None:
 
 def test_an_unknown_filter_is_told_with_those_that_there_are() -> None:
     with pytest.raises(UserError) as caught:
-        recipe(filters=["treshold"])
+        load_recipe("lamb", ["select.filters=[treshold]"])
+    assert caught.value.where == "recipe lamb, select.filters"
+    assert caught.value.mend == "Did you mean `threshold`?"
+    with pytest.raises(UserError) as caught:
+        recipe(filters=[8])
     assert caught.value.where == "recipe test, select.filters"
     assert caught.value.mend == (
-        "Give a list in brackets (each entry `threshold`, `perplexity`, `density`, `random`, `top` or `cap`)."
+        "Give a list in brackets (each entry `threshold`, `perplexity`, `density`, `random`, `top` or `cap`, or the "
+        "name of a plug-in)."
     )
 
 

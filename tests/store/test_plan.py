@@ -262,7 +262,10 @@ def test_every_text_setting_is_known_as_a_file_or_as_none() -> None:
     judge = {"evaluate.judge.url", "evaluate.judge.model", "evaluate.judge.key_variable"}
     # Of what a benchmark is measured with, its protocol holds the content (data) or the version (graders).
     measuring = {"evaluate.data_dir", "evaluate.evalplus", "evaluate.alpaca_eval"}
-    assert texts - server - judge - measuring - {"engine.device", "stop.metric"} == {*PATHS, *HASHED_AT_START}
+    # A plug-in is told by its version and its settings.
+    plugins = {"engine.name", "plugins"}
+    others = {"engine.device", "stop.metric"}
+    assert texts - server - judge - measuring - plugins - others == {*PATHS, *HASHED_AT_START}
 
 
 def takes_text(kind: Any) -> bool:

@@ -12,6 +12,7 @@ from isheep.check.evaluate import benchmarks_found, code_let_in
 from isheep.check.findings import Finding, counted, nearest_existing
 from isheep.check.launch import launch_found
 from isheep.check.model import assessor_found, checkpoint_of, context_found, refuse_unknown_architecture, template_found
+from isheep.check.plugins import plugins_found
 from isheep.check.resources import disk_found, memory_found
 from isheep.check.select import rules_in_force
 from isheep.check.server import ask_server
@@ -54,6 +55,7 @@ def check(
 
 def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool, elsewhere: bool) -> Iterator[Finding]:
     """From cheap to dear: the tokenizer comes late since its library takes seconds to start, a server last."""
+    yield from plugins_found(recipe)
     yield from settings_found(recipe)
     yield from launch_found(recipe, elsewhere)
     yield from trackers_found(recipe)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from importlib.metadata import packages_distributions, version
+from typing import get_args
 
 from isheep.engines.vllm import refuse_missing
 from isheep.recipe import Recipe
-from isheep.recipe.settings import EngineSettings
+from isheep.recipe.settings import EngineName, EngineSettings
 
 
 def refuse_device(recipe: Recipe) -> None:
@@ -29,5 +30,7 @@ def engine_found(settings: EngineSettings) -> str:
         refuse_missing()
     if settings.name == "openai":
         return f"a server, {settings.server.connections} requests at once at most"
+    if settings.name not in get_args(EngineName):
+        return f"{settings.name} (a plug-in), {settings.batch_size} requests at once"
     package = packages_distributions()[settings.name][0]
     return f"{package} {version(package)}, {settings.batch_size} requests at once"

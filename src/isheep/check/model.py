@@ -34,6 +34,8 @@ def assessor_found(recipe: Recipe, checkpoint: Checkpoint, encoder: Encoder) -> 
         refuse_unknown_architecture(checkpoint)
         encoder = Encoder.load(checkpoint.folder, None)
         refuse_tokens_outside(checkpoint, encoder)
+    elif settings.plugin is not None:
+        return
     elif settings.assessor == "random" and settings.questions:
         yield Finding("assessor", "random: the scores will mean nothing, which spoils the run on purpose", warning=True)
     refuse_no_room(recipe, checkpoint, encoder)

@@ -6,7 +6,7 @@ from collections import Counter
 from itertools import accumulate
 
 from isheep.errors import UserError
-from isheep.filters.pairs import PAIR_FILTERS
+from isheep.filters.pairs import PAIR_FILTERS, pair_filter
 from isheep.recipe import Recipe
 from isheep.recipe.settings import SelectSettings
 
@@ -40,7 +40,7 @@ def refuse_filters(recipe: Recipe) -> None:
 
 def quotas(recipe: Recipe, iteration: int) -> dict[str, int]:
     """Setting -> how many pairs it leaves of an iteration, of the filters in force that leave a number."""
-    filters = (PAIR_FILTERS[name] for name in recipe.select.filters)
+    filters = (pair_filter(name) for name in recipe.select.filters)
     found = {one.leaves: one.quota(recipe.select, iteration) for one in filters}
     return {f"select.{setting}": quota for setting, quota in found.items() if quota is not None}
 

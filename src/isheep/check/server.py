@@ -6,7 +6,7 @@ from pathlib import Path
 
 from isheep.encoder import Encoder
 from isheep.errors import UserError
-from isheep.filters.pairs import PAIR_FILTERS
+from isheep.filters.pairs import pair_filter
 from isheep.recipe import Recipe
 
 
@@ -16,7 +16,7 @@ def refuse_without_model(recipe: Recipe) -> None:
         return
     mend = "Leave it out, or choose another engine.name."
     for name in recipe.select.filters:
-        if PAIR_FILTERS[name].vectors:
+        if pair_filter(name).vectors:
             what = f"names `{name}`, whose vectors no server gives (engine.name openai)."
             raise UserError("select.filters", what, mend)
     if recipe.synthesize.shots_drawn == "clusters":
@@ -75,7 +75,7 @@ def _refuse_perplexity(recipe: Recipe, url: str) -> None:
     what = f"needs log-probabilities, which the server {url} does not give."
     mend = "Leave it out, or serve the model with vLLM."
     for name in recipe.select.filters:
-        if PAIR_FILTERS[name].log_probabilities:
+        if pair_filter(name).log_probabilities:
             raise UserError("select.filters", f"names `{name}`, which {what}", mend)
     if recipe.synthesize.shots_drawn == "inverse_perplexity":
         raise UserError("synthesize.shots_drawn", f"is inverse_perplexity, which {what}", mend)

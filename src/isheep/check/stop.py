@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from isheep.errors import UserError
 from isheep.recipe import Recipe, locate
+from isheep.recipe.plugged import used
 from isheep.stop import unknown_metric
 
 
@@ -68,8 +69,11 @@ def _known(recipe: Recipe, benchmarks: Sequence[str]) -> tuple[dict[str, bool], 
     from isheep.evaluation.tasks import known_metrics  # starts numpy, and lm-eval when it is called
 
     tasks = recipe.evaluate.tasks
-    of_lm_eval = [name for name in benchmarks if name not in METRICS_OF_OURS]
+    # What a plug-in measures is told by its figures alone.
+    plugins = used(recipe)["benchmarks"]
+    of_lm_eval = [name for name in benchmarks if name not in METRICS_OF_OURS and name not in plugins]
     known, complete = known_metrics(of_lm_eval, locate(tasks) if tasks else None)
+    complete &= not plugins
     for name in benchmarks:
         known |= {f"{name}/{one}": higher for one, higher in METRICS_OF_OURS.get(name, {}).items()}
     return known, complete

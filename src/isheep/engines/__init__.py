@@ -47,6 +47,10 @@ def open_engine(recipe: Recipe, encoder: Encoder) -> Engine:
             from isheep.engines.openai import OpenAIEngine
 
             return OpenAIEngine(folder, recipe.engine.server, encoder)
+        case name:
+            from isheep.engines.plugged import PluggedEngine
+
+            return PluggedEngine(name, folder, recipe, encoder)
 
 
 __all__ = ["Completion", "Engine", "NoLogProbabilities", "Request", "open_engine", "part_size"]

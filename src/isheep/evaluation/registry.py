@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from isheep.evaluation.base import Benchmark
+from isheep.plugins import installed
 from isheep.recipe import Recipe
 
 CODE = ("humaneval", "humaneval_plus", "mbpp", "mbpp_plus")
@@ -20,7 +21,7 @@ METRICS_OF_OURS: dict[str, dict[str, bool]] = {
 
 
 def open_benchmark(name: str, recipe: Recipe) -> Benchmark:
-    """The benchmark of that name, nothing loaded yet."""
+    """The benchmark of that name, nothing loaded yet: one of ours, a plug-in's, else lm-eval's."""
     if name in CODE:
         from isheep.evaluation.code import CodeBenchmark
 
@@ -33,6 +34,10 @@ def open_benchmark(name: str, recipe: Recipe) -> Benchmark:
         from isheep.evaluation.alpaca import AlpacaEval
 
         return AlpacaEval(recipe)
+    if name in installed("benchmarks"):
+        from isheep.evaluation.plugged import PluggedBenchmark
+
+        return PluggedBenchmark(name, recipe)
     from isheep.evaluation.lm_eval_task import LmEvalTask
 
     return LmEvalTask(name, recipe.evaluate)

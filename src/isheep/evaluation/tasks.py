@@ -22,8 +22,9 @@ import yaml
 from isheep.errors import UserError, first_line
 from isheep.evaluation.local_data import data_from
 from isheep.evaluation.task_code import no_foreign_code
+from isheep.plugins import installed
 from isheep.recipe import locate
-from isheep.recipe.settings import EvaluateSettings
+from isheep.recipe.settings import OWN_BENCHMARKS, EvaluateSettings
 
 _WHERE = "evaluate.benchmarks"
 
@@ -184,7 +185,8 @@ def _find(names: Sequence[str], folder: Path | None) -> Any:
     manager = _manager(folder, shipped=True)
     for name in names:
         if name not in manager.task_index:
-            near = difflib.get_close_matches(name, manager.all_tasks, n=1)
+            known = [*OWN_BENCHMARKS, *installed("benchmarks"), *manager.all_tasks]
+            near = difflib.get_close_matches(name, known, n=1)
             raise UserError(
                 _WHERE,
                 f"there is no benchmark `{name}`.",

@@ -42,3 +42,8 @@ PAIR_FILTERS: dict[Filter, PairFilter] = {
     "top": PairFilter(leaves="top"),
     "cap": PairFilter(leaves="cap"),
 }
+
+
+def pair_filter(name: str) -> PairFilter:
+    """The filter of that name; one of a plug-in needs nothing of the run and says nothing of numbers."""
+    return next((one for own, one in PAIR_FILTERS.items() if own == name), PairFilter())

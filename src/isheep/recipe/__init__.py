@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from isheep.errors import UserError
-from isheep.recipe import files, refusals
+from isheep.recipe import files, plugged, refusals
 from isheep.recipe.files import shipped_recipes
 from isheep.recipe.settings import (
     AssessSettings,
@@ -19,6 +20,7 @@ from isheep.recipe.settings import (
     HealthSettings,
     ModelSettings,
     NoveltySettings,
+    PluginName,
     RespondSettings,
     RuleSettings,
     SeedSettings,
@@ -67,7 +69,28 @@ class Recipe(Settings):
     stop: StopSettings = StopSettings()
     engine: EngineSettings = EngineSettings()
     watch: WatchSettings = WatchSettings()
+    plugins: dict[PluginName, dict[str, JsonValue]] = Field(default_factory=dict)
+    """Name of a plug-in that the recipe uses -> its own settings, of which the plug-in says what they are."""
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @classmethod
+    def load(cls, *words: str | Path, **settings: Any) -> Recipe:
+        """The recipe that these words mean on the command line, with settings as keyword arguments over it.
+
+            Recipe.load("lamb", "ablations/threshold-4", "train.steps=50", size=40, select={"cap": 20})
+
+        Args:
+            words: recipes by shipped name or by path, each laid over those before it (none: lamb), then
+                `key.key=value` overrides.
+            settings: top-level settings as Python values; of a group a dict of those that differ, or one word, as in
+                `engine="vllm"` and `evaluate="paper"`.
+
+        Raises:
+            UserError: no such recipe, or a setting that is unknown or wrong; every wrong one is told.
+        """
+        given = [str(word) for word in words]
+        first = next((place for place, word in enumerate(given) if "=" in word), len(given))
+        return load_recipe(given[:first] or ["lamb"], given[first:], settings)
 
 
 def locate(path: str) -> Path:
@@ -77,24 +100,43 @@ def locate(path: str) -> Path:
     return Path(path).expanduser()
 
 
-def load_recipe(names: str | Sequence[str], overrides: Sequence[str] = (), *, of_run: bool = False) -> Recipe:
-    """Reads recipes by shipped name or by path, lays each over those before it, applies `key.key=value`, validates.
+def load_recipe(
+    names: str | Sequence[str],
+    overrides: Sequence[str] = (),
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    of_run: bool = False,
+) -> Recipe:
+    """Reads recipes by shipped name or by path, lays each over those before it, applies overrides, validates.
 
-    `of_run`: the file is what a run noted of its command, so what lets code in may stand there.
+    Args:
+        names: recipes, the one below all others first.
+        overrides: `key.key=value`, over the recipes.
+        settings: top-level settings as Python values, over all of these; see `Recipe.load`.
+        of_run: the file is what a run noted of its command, so what lets code in may stand there, and a plug-in that
+            it names need not be installed where somebody looks at it.
 
     Raises:
-        UserError: no such recipe, unreadable YAML, an unknown key (the nearest is offered), a wrong type or range, or a
-            file that lets code in, which is for the command line to say.
+        UserError: no such recipe, unreadable YAML, an unknown key (the nearest is offered), a wrong type or range, a
+            plug-in that is not installed, or a file that lets code in, which is for the command line to say.
     """
     data, origin = files.read_recipes([names] if isinstance(names, str) else names)
     if not of_run:
         _refuse_code(data, origin)
     for override in overrides:
         files.apply_override(data, override)
+    for key, value in settings.items():
+        below = data.get(key)
+        if isinstance(below, dict) and isinstance(value, dict):
+            value = files.merge(below, value)
+        files.put(data, key, value)
     if "model" not in data and origin in shipped_recipes():
         mend = f"Name one that has a model before it, as in `isheep run lamb {origin}`, or give `model.path=...`."
         raise UserError(f"recipe {origin}, model", "is missing.", mend)
-    return parse_recipe(data, origin)
+    recipe = parse_recipe(data, origin)
+    if not of_run:
+        plugged.refuse_unknown(recipe, origin)
+    return recipe
 
 
 def _refuse_code(data: dict[str, Any], origin: str) -> None:
@@ -148,10 +190,18 @@ def _refuse_secrets(recipe: Recipe, origin: str) -> None:
 
 def _refuse_no_text(recipe: Recipe, origin: str) -> None:
     for key, value in settings_of(recipe).items():
-        texts = value if isinstance(value, list | tuple) else (value,)
-        if any("\0" in text or storable(text) != text for text in texts if isinstance(text, str)):
+        if any("\0" in text or storable(text) != text for text in _texts(value)):
             what = "holds a NUL character or half of a surrogate pair, which no path can."
             raise UserError(f"recipe {origin}, {key}", what, "Take it out.")
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a setting's value, of which plug-ins may have lists and groups of their own."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | tuple | dict):
+        inner = [*value, *value.values()] if isinstance(value, dict) else value
+        yield from (text for one in inner for text in _texts(one))
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -166,13 +216,13 @@ def difference(old: Recipe, new: Recipe) -> list[str]:
 
 
 def settings_of(recipe: Recipe) -> dict[str, Any]:
-    """Every dotted key, leaves only, with its value."""
+    """Every dotted key, leaves only, with its value; `plugins` is one, since its groups are nobody's but theirs."""
     return dict(_flatten(recipe.model_dump()))
 
 
 def _flatten(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in data.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and key != "plugins":
             yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -98,7 +98,21 @@ def apply_override(data: dict[str, Any], override: str) -> None:
     key = key.strip()
     if not equals or not key:
         raise UserError(f"`{override}`", "is not KEY=VALUE.", "Write it like `select.threshold=7`.")
-    content = _read_value(value, override, f"Put the value in quotes, as in `'{key}=\"...\"'`.")
+    put(data, key, _read_value(value, override, f"Put the value in quotes, as in `'{key}=\"...\"'`."), override)
+
+
+def put(data: dict[str, Any], key: str, content: Any, override: str = "") -> None:
+    """Puts a value under a dotted key into the settings.
+
+    Args:
+        data: settings, which change.
+        key: as in `select.threshold`.
+        content: the value, or a word that stands for a group's settings (see `SHORT`).
+        override: how messages call it; the key where nothing is given.
+
+    Raises:
+        UserError: the key lies below what is one setting.
+    """
     if isinstance(content, str):
         key = SHORT.get(key, key)
         if (file := FOLDER / key / f"{content}.yaml") in shipped_recipes().values():
@@ -113,7 +127,7 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         data = data[group]
         if not isinstance(data, dict):
             one = f"`{'.'.join(groups[:depth])}`"
-            raise UserError(f"`{override}`", f"{one} is one setting, not a group of them.", f"Set {one} itself.")
+            raise UserError(f"`{override or key}`", f"{one} is one setting, not a group of them.", f"Set {one} itself.")
     data[last] = content
 
 

@@ -106,6 +106,9 @@ def _refusal(kind: str, location: tuple[int | str, ...], model: type[BaseModel],
         what = "left empty." if value is None else f"so it cannot be {shown(value)}."
         example = setting_names(inner, f"{key}.")[0]
         return Refusal(key, f"is a group of settings, {what}", f"Set what is in it, as in `{example}=...`.")
+    if get_origin(field.annotation) is dict:
+        what = "holds something else than settings under the names of plug-ins."
+        return Refusal(key, what, f"Give each its own, as in `{key}.my-filter.limit=3`.")
     wanted = _wanted(field.annotation, field.metadata)
     if isinstance(value, Mapping):
         return Refusal(key, "is one setting, not a group of them.", f"Give {wanted}.")
@@ -184,6 +187,8 @@ def _wanted(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     """What a setting of this type takes: `a whole number of at least 1`."""
     arguments = get_args(annotation)
     if get_origin(annotation) is Annotated:
+        if told := next((item.description for item in arguments if isinstance(item, FieldInfo)), None):
+            return told
         inner = [
             limit for item in arguments[1:] for limit in (item.metadata if isinstance(item, FieldInfo) else [item])
         ]

@@ -36,7 +36,14 @@ Reader = Literal["generate", "distribution"]
 """How a score is had from a model."""
 
 Filter = Literal["threshold", "perplexity", "density", "random", "top", "cap"]
+EngineName = Literal["transformers", "vllm", "openai"]
+OWN_BENCHMARKS = ("humaneval", "humaneval_plus", "mbpp", "mbpp_plus", "mt_bench", "alpaca_eval")
+"""Benchmarks that are ours, and no task of lm-eval's."""
 
+PluginName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$", description="the name of a plug-in")]
+"""What an installed package brings under this name; see docs/plugins.md."""
+PLUGIN_PREFIX = "plugin:"
+"""Before the name where a folder could stand, too."""
 
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
@@ -129,7 +136,7 @@ class AssessSettings(Settings):
     """Which scores are asked for; a score that is not asked for stays empty, and no filter looks at it."""
     assessor: Literal["current", "base", "random"] | FilePath = "current"
     """Who judges: the iteration's own model (the paper), the base (the authors' scripts), chance (a control that spoils
-    a run), or the model in this folder."""
+    a run), the model in this folder, or a plug-in (`plugin:NAME`)."""
     read: Reader = "generate"
     """Parse a written score, or take the expected score over the probabilities of the ten."""
     max_new_tokens: Count = 64
@@ -143,7 +150,14 @@ class AssessSettings(Settings):
     @property
     def other_model(self) -> str | None:
         """The folder of the model that judges where it is not the run's own; None otherwise."""
-        return None if self.assessor in ("current", "base", "random") else self.assessor
+        own = self.assessor in ("current", "base", "random") or self.plugin is not None
+        return None if own else self.assessor
+
+    @property
+    def plugin(self) -> str | None:
+        """The name of the plug-in that judges; None where a model or chance does."""
+        name = self.assessor.removeprefix(PLUGIN_PREFIX)
+        return name if name != self.assessor else None
 
 
 class PerplexitySettings(Settings):
@@ -166,8 +180,8 @@ class DensitySettings(Settings):
 class SelectSettings(Settings):
     """Which assessed pairs are trained on (paper section 3.3)."""
 
-    filters: list[Filter] = ["threshold", "cap"]
-    """In the order in which they work; each at most once."""
+    filters: list[Filter | PluginName] = ["threshold", "cap"]
+    """In the order in which they work; each at most once. Others than these are plug-ins."""
     threshold: Annotated[float, Field(ge=-1, lt=10)] = 8
     """Keep when both scores are greater; 0: no score filter (the Self-Instruct baseline); -1: nor any rule."""
     perplexity: PerplexitySettings = PerplexitySettings()
@@ -260,7 +274,7 @@ class EvaluateSettings(Settings):
     """What is measured on every iteration's model, the untouched base (iteration 0) included, by the same path."""
 
     benchmarks: list[str] = []
-    """lm-eval's tasks, groups and tags (evalplus grades humaneval and mbpp), `mt_bench`, `alpaca_eval`."""
+    """lm-eval's tasks, groups and tags (evalplus grades humaneval and mbpp), `mt_bench`, `alpaca_eval`, plug-ins."""
     tasks: str | None = None
     """A folder with lm-eval task files of one's own."""
     trust_tasks: bool = False
@@ -351,7 +365,8 @@ class ServerSettings(Settings):
 class EngineSettings(Settings):
     """What runs the model."""
 
-    name: Literal["transformers", "vllm", "openai"] = "transformers"
+    name: EngineName | PluginName = "transformers"
+    """Another than these is a plug-in."""
     device: str = "auto"
     batch_size: Count = 32
     """Requests that are worked on at once."""

@@ -19,6 +19,7 @@ from isheep.recipe import Recipe, locate
 from isheep.recipe.settings import QUESTIONS, AssessSettings, Question, Reader
 from isheep.records import Assessment, Pair
 from isheep.seeding import derive_seed
+from isheep.stages.plugged import plugged_assessor
 from isheep.stages.scores import NOT_ASKED, SCORES, Reading, parse_score, read_distributions
 from isheep.stages.stream import in_order, parts
 from isheep.store.joined import answered_pairs
@@ -35,7 +36,7 @@ _EXAMPLE = re.compile(r":[ \t]*(?P<score>[-+]?\d+(?:\.\d+)?)[ \t]*\|\|")
 
 def prompt_files(settings: AssessSettings) -> dict[Question, str]:
     """Question -> prompt file, of the questions that are put to a model: the user's own file, else the variant's."""
-    if settings.assessor == "random":
+    if settings.assessor == "random" or settings.plugin is not None:
         return {}
     own = {"quality": settings.quality_prompt, "following": settings.following_prompt}
     variants = {question: f"package:prompts/assess/{settings.variant}_{question}.txt" for question in QUESTIONS}
@@ -59,7 +60,12 @@ def assess(iteration: Iteration, recipe: Recipe, assessor: Model) -> None:
     """Fills the iteration's assessments: one row for each response that was not dropped, in their order.
 
     A score that `assess.level` does not ask for stays None, and so does what it would have been read from. The
-    assessor is not asked where the level is `none` or chance judges.
+    assessor is not asked where the level is `none`, or chance or a plug-in judges.
+
+    Raises:
+        UserError: a plug-in that judges does not import, or its settings are wrong.
+        StageError: it fails, or gives something else than scores.
+        Interrupted: the user asked to stop.
     """
     table = iteration.table("assessments")
     if table.is_done:
@@ -96,11 +102,18 @@ class Judge:
     """Who judges pairs of an iteration, and how: the recipe's assessor, its prompts, its way to read a score."""
 
     def __init__(self, iteration: int, recipe: Recipe, assessor: Model) -> None:
-        """Reads the prompts; the engine starts with the first pair."""
+        """Reads the prompts, or opens the plug-in that judges; the engine starts with the first pair.
+
+        Raises:
+            UserError: a prompt or the plug-in is wrong.
+            StageError: the plug-in fails.
+        """
         settings = recipe.assess
         self._iteration, self._recipe, self._assessor = iteration, recipe, assessor
         self._prompts = {question: load_prompt(locate(file)) for question, file in prompt_files(settings).items()}
-        self._name = NOBODY if settings.level == "none" else RANDOM if settings.assessor == "random" else assessor.name
+        self._outside = plugged_assessor(recipe) if settings.questions else None
+        own = self._outside is not None or settings.assessor == "random"
+        self._name = NOBODY if settings.level == "none" else settings.assessor if own else assessor.name
 
     @property
     def workers(self) -> int:
@@ -124,6 +137,8 @@ class Judge:
         return how_to_read(self._recipe.assess, self._assessor)
 
     def _read(self, pairs: Sequence[Pair], question: Question) -> list[Reading]:
+        if self._outside is not None:
+            return self._outside(pairs, question)
         if self._recipe.assess.assessor == "random":
             return [self._by_chance(pair, question) for pair in pairs]
         render = self._prompts[question].render

@@ -11,12 +11,12 @@ import numpy as np
 from isheep.filters import Drop, together
 from isheep.filters.density import clusters, likeliest_of_each, one_of_each
 from isheep.filters.perplexity import FIELDS, Perplexities, greatest, unlikely, untold
+from isheep.filters.plugged import plugged
 from isheep.filters.quota import draw, of_iteration, top
 from isheep.filters.threshold import score_limit, threshold, unparsed
 from isheep.models import Model
 from isheep.recipe import Recipe
-from isheep.recipe.settings import Filter
-from isheep.records import Assessment, Pair, Selection
+from isheep.records import AssessedPair, Assessment, Pair, Selection
 from isheep.seeding import derive_seed
 from isheep.stages.figures import perplexities, vectors
 from isheep.store.joined import Anew, answered_pairs, contaminated
@@ -67,7 +67,7 @@ class Selector:
 
     A filter of rows (threshold, perplexity) judges every pair wherever it stands in the list, so that the reason of a
     pair tells all that it fell by; the first in the list is the one that dropped it. A filter of sets (density,
-    random, top, cap) chooses among the pairs that are left at its place.
+    random, top, cap) chooses among the pairs that are left at its place, and those are what a plug-in is shown.
     """
 
     def __init__(
@@ -82,9 +82,9 @@ class Selector:
         self._cluster_of: dict[int, int] = {}
         self._iteration, self._recipe, self._model = iteration, recipe, model
 
-    def apply(self, name: Filter) -> None:
-        """Lets the filter of that name drop what it will."""
-        work: dict[Filter, Callable[[], Iterable[tuple[int, Drop]]]] = {
+    def apply(self, name: str) -> None:
+        """Lets the filter of that name drop what it will; a name that is not ours is a plug-in's."""
+        work: dict[str, Callable[[], Iterable[tuple[int, Drop]]]] = {
             "threshold": self._threshold,
             "perplexity": self._perplexity,
             "density": lambda: self._density().items(),
@@ -92,7 +92,7 @@ class Selector:
             "top": lambda: self._top().items(),
             "cap": lambda: draw(self._left(), self._recipe.select.cap, "cap", self._rng("cap")).items(),
         }
-        for place, drop in work[name]():
+        for place, drop in work.get(name, lambda: self._plugged(name))():
             self._drop(place, drop)
 
     def drop_held(self, held: Mapping[str, str]) -> None:
@@ -170,6 +170,17 @@ class Selector:
                 if (score := row.lowest(questions)) is not None:
                     scores[place] = score
         return drops if most is None else drops | top(scores, most, self._rng("top"))
+
+    def _plugged(self, name: str) -> list[tuple[int, Drop]]:
+        # As a whole, since what it looks at while it works must not change.
+        verdicts = plugged(name, self._records, self._recipe)
+        return [(place, drop) for place, drop in zip(self._left(), verdicts, strict=True) if drop]
+
+    def _records(self) -> Iterator[AssessedPair]:
+        """The pairs that are left, each with its assessment."""
+        for pair, assessment, drops in zip(self._pairs, self._assessments, self._drops, strict=True):
+            if not drops:
+                yield AssessedPair(pair, assessment)
 
     def _told(self, places: Sequence[int]) -> dict[int, Perplexities]:
         """The perplexities of these pairs that the recipe asks for, computed where they are not known."""

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import Any, Generic, TypeVar
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from isheep.errors import StageError, UserError
-from isheep.records import Alternative, Assessment, Instruction, Pair, Response, Selection
+from isheep.records import SCHEMAS, TABLES, Alternative, Assessment, Instruction, Pair, Response, Selection
 from isheep.store.run import Iteration, Run
 
 T = TypeVar("T")
@@ -108,6 +111,35 @@ def kept_with_alternatives(iteration: Iteration) -> Iterator[tuple[Joined, list[
         if record.kept:
             _, found = alternatives.of(record.instruction.id) or ("", [])
             yield record, found
+
+
+def as_arrow(iteration: Iteration | None) -> pa.Table:
+    """The same as one Arrow table: the fields of every table, with `kept`, `dropped_by` and `reason` of the whole.
+
+    Texts are not made into Python's. Null: not reached, or could not tell. Of no iteration the columns without a row.
+    """
+    tables: dict[str, pa.Table] = {}
+    for name, record in TABLES.items():
+        schema = SCHEMAS[record]
+        tables[name] = schema.empty_table() if iteration is None else iteration.table(name).arrow(*schema.names)
+    ids, columns = tables["instructions"]["id"].combine_chunks(), dict[str, pa.ChunkedArray]()
+    for name, table in tables.items():
+        # A null place takes a null.
+        places = pc.index_in(ids, table["id"].combine_chunks())
+        columns |= {f"{name}.{one}": table[one].take(places) for one in table.column_names}
+    out = [columns[f"{name}.dropped_by"] for name in DROPPING]
+    columns["kept"] = pc.if_else(pc.is_valid(pc.coalesce(*out)), False, columns["selection.kept"])
+    columns["dropped_by"] = pc.coalesce(*out)
+    columns["reason"] = pc.coalesce(*(columns[f"{name}.reason"] for name in DROPPING))
+    whole = {"kept", "dropped_by", "reason"}
+    own = [name for name in columns if name.rpartition(".")[2] not in whole and not _again(name)]
+    return pa.table({name.rpartition(".")[2]: columns[name] for name in (*own, "kept", "dropped_by", "reason")})
+
+
+def _again(column: str) -> bool:
+    """Whether it is the id of another table than the first, which has it already."""
+    table, _, name = column.rpartition(".")
+    return name == "id" and table != "instructions"
 
 
 def answered_pairs(iteration: Iteration) -> Iterator[Pair]:

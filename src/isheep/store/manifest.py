@@ -12,6 +12,7 @@ from typing import Any
 from isheep.errors import UserError
 from isheep.hub import known_folder
 from isheep.recipe import Recipe, locate
+from isheep.recipe.plugged import origins
 from isheep.store.files import sha256_file
 
 PACKAGES = ("isheep", "torch", "transformers", "trl", "peft", "datasets", "lm_eval")
@@ -20,15 +21,18 @@ _SUFFIXES = {".safetensors", ".bin", ".json", ".model", ".jinja", ".tiktoken"}
 _NAMES = {"vocab.txt", "merges.txt"}
 
 
-def versions() -> dict[str, str | None]:
-    """Version of Python and of each package that decides what a run produces; None where it is not installed."""
+def versions(recipe: Recipe | None = None) -> dict[str, str | None]:
+    """Version of Python and of each package that decides what a run produces; None where it is not installed.
+
+    Of a recipe also of each plug-in that it names: `filters/NAME` -> its distribution and version.
+    """
     found: dict[str, str | None] = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[package] = None
-    return found
+    return found | (origins(recipe) if recipe else {})
 
 
 def machine() -> dict[str, Any]:

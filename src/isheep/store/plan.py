@@ -14,7 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from isheep.plugins import Kind, origin_of
 from isheep.recipe import Recipe, locate, setting_names, settings_of
+from isheep.recipe.plugged import used
 from isheep.store.files import fingerprint
 
 Inputs = dict[str, Any]
@@ -80,9 +82,16 @@ class Stage:
     """What it leaves while it is under way."""
     when: Callable[[Recipe], bool] = lambda recipe: True
     """Whether there is such a stage."""
+    plugins: tuple[Kind, ...] = ()
+    """Kinds of plug-ins that work in it: of those that the recipe names, version and settings decide, too."""
 
 
-ENGINE = ("model.path", "model.dtype", "engine")
+PLUGGED = "plugins"
+"""The setting of all plug-ins; a stage counts its own alone, as `plugins.KIND.NAME`."""
+HOW_PLUGGED = f"{PLUGGED}.engines."
+"""Of these an engine is how the work is done, too."""
+
+ENGINE = ("model.path", "model.dtype", "engine", PLUGGED)
 RESPOND = ("respond.principles", "respond.temperature", "respond.top_p", "respond.max_new_tokens")
 RULES = ("rules", "select.threshold")
 RULES_COUNT = {"select.threshold": lambda recipe: recipe.select.threshold < 0}
@@ -107,6 +116,7 @@ TABLES_OF_PAIRS = ("instructions", "responses", "assessments", "selection")
 
 STAGES: dict[str, Stage] = {
     "synthesize": Stage(
+        plugins=("engines",),
         settings=(*ENGINE, "model.template", "seeds", "size", "synthesize", *RULES, "novelty", "seed"),
         counts=RULES_COUNT,
         reads=(
@@ -117,23 +127,27 @@ STAGES: dict[str, Stage] = {
         makes=("shots.json", "instructions"),
     ),
     "respond": Stage(
+        plugins=("engines",),
         settings=(*ENGINE, "model.template", *RESPOND, *RULES, "seed"),
         counts=RULES_COUNT,
         reads=(Reads("last", WEIGHTS), Reads("own", ("instructions",))),
         makes=("responses",),
     ),
     "assess": Stage(
+        plugins=("engines", "assessors"),
         settings=(*ENGINE, "model.template", "assess", "seed"),
         reads=(Reads("last", WEIGHTS), Reads("own", ("instructions", "responses"))),
         makes=("assessments",),
     ),
     "decontaminate": Stage(
-        settings=(*ASKED, *ASKED_BY_THE_WAY),
+        plugins=("benchmarks",),
+        settings=(*ASKED, *ASKED_BY_THE_WAY, PLUGGED),
         counts=dict.fromkeys(ASKED_BY_THE_WAY, lambda recipe: None),
         reads=(Reads("own", ("instructions", "responses")),),
         makes=("contamination.json",),
     ),
     "select": Stage(
+        plugins=("engines", "filters"),
         settings=(*ENGINE, "model.template", "select", "assess.level", "evaluate.contamination", "seed"),
         reads=(
             Reads("last", WEIGHTS),
@@ -158,6 +172,7 @@ STAGES: dict[str, Stage] = {
         makes=("health.json",),
     ),
     "embed": Stage(
+        plugins=("engines",),
         settings=(*ENGINE, "model.template", "seeds", "health.vectors", "seed"),
         reads=(Reads("own", SELECTED),),
         makes=("vectors.parquet",),
@@ -172,6 +187,7 @@ STAGES: dict[str, Stage] = {
         makes=("training-set.jsonl",),
     ),
     "draw": Stage(
+        plugins=("engines", "assessors"),
         settings=(*ENGINE, "model.template", *RESPOND, "respond.draws", "assess", *RULES, "seed"),
         counts=RULES_COUNT,
         reads=(Reads("last", WEIGHTS), Reads("own", SELECTED)),
@@ -191,6 +207,7 @@ STAGES: dict[str, Stage] = {
         scratch=("checkpoints",),
     ),
     "evaluate": Stage(
+        plugins=("engines", "benchmarks"),
         settings=(*ENGINE, "model.template", *MEASURED, "seed"),
         reads=(Reads("own", WEIGHTS),),
         makes=("evaluation", "scores.json"),
@@ -215,16 +232,17 @@ def inputs(name: str, number: int, recipe: Recipe, hashes: Mapping[str, Any], di
 
 def setting_inputs(name: str, recipe: Recipe, hashes: Mapping[str, Any]) -> Inputs:
     """Of these inputs the settings alone, the content of files that they name in place of the name."""
-    return {key: _content(key, value, hashes) for key, value in settings_read(name, recipe).items()}
+    found = {key: _content(key, value, hashes) for key, value in settings_read(name, recipe).items()}
+    return found | _plugged(name, recipe)
 
 
 def settings_read(name: str, recipe: Recipe) -> dict[str, Any]:
-    """The settings that a stage reads, and of each what counts."""
+    """The settings that a stage reads, and of each what counts; those of plug-ins aside."""
     stage = STAGES[name]
     return {
         key: stage.counts[key](recipe) if key in stage.counts else value
         for key, value in settings_of(recipe).items()
-        if any(key == one or key.startswith(f"{one}.") for one in stage.settings)
+        if key != PLUGGED and any(key == one or key.startswith(f"{one}.") for one in stage.settings)
     }
 
 
@@ -264,7 +282,17 @@ def changed(before: Inputs, now: Inputs, *, ended: bool) -> list[str]:
     """
     known = before.keys() & now.keys() | {name for name in before.keys() ^ now.keys() if "/" in name}
     differing = sorted(name for name in known if before.get(name) != now.get(name))
-    return [name for name in differing if not (ended and name.startswith(HOW))]
+    return [name for name in differing if not (ended and name.startswith((*HOW, HOW_PLUGGED)))]
+
+
+def _plugged(name: str, recipe: Recipe) -> Inputs:
+    """The plug-ins that work in a stage: whose they are, in which version, and with which settings."""
+    named = used(recipe)
+    return {
+        f"{PLUGGED}.{kind}.{one}": {"from": origin_of(kind, one), "settings": recipe.plugins.get(one, {})}
+        for kind in STAGES[name].plugins
+        for one in named[kind]
+    }
 
 
 def _files_read(name: str, number: int, recipe: Recipe) -> Iterator[str]:

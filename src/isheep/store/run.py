@@ -263,7 +263,7 @@ class Run:
         manifest = self._manifest()
         words = [without_secrets(word) for word in argv]
         command: dict[str, Any] = {"argv": words, "started": now(), "ended": None, "outcome": None, "message": ""}
-        today = versions()
+        today = versions(self.recipe)
         if today != manifest["versions"]:
             changed = {name: today[name] for name in today if today[name] != manifest["versions"].get(name)}
             logger.warning("the run began with other versions; now %s", changed)
@@ -299,7 +299,12 @@ class Run:
         if manifest is not None:
             refuse_no_manifest(self.directory / MANIFEST, manifest)
         if manifest is None:
-            start: dict[str, Any] = {"versions": versions(), "machine": machine(), **self._hashes(), "commands": []}
+            start: dict[str, Any] = {
+                "versions": versions(self.recipe),
+                "machine": machine(),
+                **self._hashes(),
+                "commands": [],
+            }
             write_json(self.directory / MANIFEST, start)
         elif accept:
             old = load_recipe(str(self.directory / RECIPE), of_run=True)

@@ -110,7 +110,7 @@ class Prompts:
 
     def _assessed(self, record: Joined, assessment: Assessment, question: Question) -> Rebuilt:
         def build() -> str:
-            if assessment.assessor in (RANDOM, NOBODY):
+            if assessment.assessor in (RANDOM, NOBODY) or self._run.recipe.assess.plugin is not None:
                 raise Lost("nobody was asked")
             self._refuse_changed(record.instruction.iteration, "assess")
             file = prompt_files(self._run.recipe.assess)[question]

@@ -9,20 +9,19 @@ from isheep.filters import Drop
 from isheep.filters.perplexity import FIELDS, unlikely
 from isheep.filters.threshold import score_limit, threshold
 from isheep.intervals import UNKNOWN
-from isheep.recipe.settings import Filter
 from isheep.records import Assessment, Selection
 from isheep.store.joined import CONTAMINATION, Joined, contaminated
 from isheep.store.run import Iteration, Run
 
 PASSED, DROPPED, OPEN, OUT = "passed", "dropped", "not yet", "not asked: out already"
 
-RULES_OF: dict[Filter, tuple[str, ...]] = {
+RULES_OF: dict[str, tuple[str, ...]] = {
     "density": ("density", "no_vector", "no_perplexity"),
     "random": ("random",),
     "top": ("top", "unparsed"),
     "cap": ("cap",),
 }
-"""Filters that choose among what is left -> what stands in `dropped_by` where they dropped."""
+"""Filters that choose among what is left -> what stands in `dropped_by` where they dropped; of a plug-in its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ def _contamination(iteration: Iteration, record: Joined) -> Verdict | None:
     return Verdict("contamination", DROPPED if why else PASSED, why or "")
 
 
-def _filter(run: Run, name: Filter, assessment: Assessment, selection: Selection, out: bool) -> Verdict:
+def _filter(run: Run, name: str, assessment: Assessment, selection: Selection, out: bool) -> Verdict:
     recipe = run.recipe
     if name == "threshold":
         limit = score_limit(recipe.select)
@@ -106,7 +105,7 @@ def _filter(run: Run, name: Filter, assessment: Assessment, selection: Selection
         return _said(name, unlikely(told, recipe.select.perplexity.limit), "")
     if out:
         return Verdict(name, OUT, "")
-    if selection.dropped_by in RULES_OF[name]:
+    if selection.dropped_by in RULES_OF.get(name, (name,)):
         return Verdict(name, DROPPED, selection.reason or "")
     return Verdict(name, PASSED, "")
 
