@@ -37,7 +37,7 @@ def export(
             "--as",
             metavar="KIND",
             help=f"One of {', '.join(KINDS)}; else by the suffix of PATH.",
-            autocompletion=lambda begun: [kind for kind in KINDS if kind.startswith(begun)],
+            autocompletion=lambda incomplete: [kind for kind in KINDS if kind.startswith(incomplete)],
         ),
     ] = None,
     iteration: Annotated[
