@@ -119,8 +119,8 @@ def as_arrow(iteration: Iteration | None) -> pa.Table:
     Texts are not made into Python's. Null: not reached, or could not tell. Of no iteration the columns without a row.
     """
     tables: dict[str, pa.Table] = {}
-    for name, record in TABLES.items():
-        schema = SCHEMAS[record]
+    for name in ("instructions", "responses", "assessments", "selection"):
+        schema = SCHEMAS[TABLES[name]]
         tables[name] = schema.empty_table() if iteration is None else iteration.table(name).arrow(*schema.names)
     ids, columns = tables["instructions"]["id"].combine_chunks(), dict[str, pa.ChunkedArray]()
     for name, table in tables.items():
