@@ -24,8 +24,11 @@ from isheep.export.licences import licence_of
 from isheep.hub import is_hub_id, known_folder, model_folder
 from isheep.measure import measure_models
 from isheep.recipe import load_recipe
+from isheep.recipe.settings import SeedSettings
+from isheep.records import SeedTask
+from isheep.seeds import read_seeds
 from isheep.stages.train import train
-from isheep.store.manifest import model_hashes
+from isheep.store.manifest import model_hashes, seed_hash
 from isheep.store.run import Run
 
 ID = "someone/some-model"
@@ -54,7 +57,8 @@ class Handler(BaseHTTPRequestHandler):
     server: Hub
 
     def do_GET(self) -> None:
-        path = self.path.partition("?")[0]
+        # A data set lies at the same addresses, under a folder of its kind.
+        path = self.path.partition("?")[0].replace("/api/datasets/", "/api/models/").removeprefix("/datasets")
         if self.server.gated and ID in path:
             self._refuse("GatedRepo")
         elif path == f"/api/models/{ID}/revision/main":
@@ -293,3 +297,69 @@ def test_the_terminal_sees_one_line_where_the_hub_is_switched_off(tmp_path: Path
 def test_what_says_its_licence_is_fetched_too(hub: Hub) -> None:
     (hub.folder / "README.md").write_text("---\nlicense: CC-BY-4.0\n---\n# A model\n")
     assert licence_of(ID, model_folder(ID, weights=False)) == "cc-by-4.0"
+
+
+def seeds_of(path: str) -> SeedSettings:
+    return SeedSettings(path=path)
+
+
+@pytest.fixture
+def tables(hub: Hub, tmp_path: Path) -> Hub:
+    """The hub with a data set of two splits, and files beside it that nobody should fetch."""
+    hub.folder = tmp_path / "data-on-the-hub"
+    (hub.folder / "data").mkdir(parents=True)
+    for name_, answer in (("train", "007"), ("test", "008")):
+        (hub.folder / "data" / f"{name_}.csv").write_text(f"question,answer\nWho?,{answer}\n")
+    (hub.folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    for name_ in ("some-model.py", "data.pkl", "picture.png"):
+        (hub.folder / name_).write_bytes(b"not wanted")
+    return hub
+
+
+def test_seeds_from_the_hub_are_fetched_once_and_no_code_with_them(
+    tables: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = read_seeds(seeds_of(f"hf:{ID}"))
+    assert found.tasks == [SeedTask("seed-2", "Who?", "", "007", False)]
+    assert found.said.startswith('CSV, split train of train, test: instruction from "question"')
+    assert sorted(set(tables.sent)) == ["README.md", "data/test.csv", "data/train.csv"]
+    tables.sent.clear()
+    assert [task.output for task in read_seeds(seeds_of(f"hf:{ID}:test")).tasks] == ["008"]
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert read_seeds(seeds_of(f"hf:{ID}")) == found
+    assert tables.sent == []
+
+
+def test_the_hash_of_seeds_from_the_hub_is_of_their_content_and_split(tables: Hub) -> None:
+    recipes = [load_recipe("lamb", [f"seeds.path=hf:{ID}{split}"]) for split in ("", ":train", ":test")]
+    assert [seed_hash(recipe) for recipe in recipes] == [None] * 3
+    read_seeds(seeds_of(f"hf:{ID}"))
+    assert len({seed_hash(recipe) for recipe in recipes} - {None}) == 3
+
+
+def test_seeds_that_the_hub_does_not_give(tables: Hub) -> None:
+    with pytest.raises(UserError, match=r"the hub has no data set of this id, or shows it only to its owner\."):
+        read_seeds(seeds_of("hf:someone/else"))
+    with pytest.raises(UserError, match=r"has no split `dev`\. There are train, test\. Name one in its place"):
+        read_seeds(seeds_of(f"hf:{ID}:dev"))
+
+
+def test_more_than_seed_tasks_take_is_not_fetched(tables: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("isheep.hub.LARGEST_DATA", 30)
+    with pytest.raises(UserError, match="far more than seed tasks take"):
+        read_seeds(seeds_of(f"hf:{ID}"))
+    assert tables.sent == []
+
+
+def test_a_gated_data_set(tables: Hub) -> None:
+    tables.gated = True
+    with pytest.raises(UserError, match=r"gives the data set of this id only to those who agree to its licence\."):
+        read_seeds(seeds_of(f"hf:{ID}"))
+
+
+def test_a_download_of_seeds_that_breaks_goes_on(tables: Hub) -> None:
+    tables.broken = True
+    with pytest.raises(StageError, match="broke off"):
+        read_seeds(seeds_of(f"hf:{ID}"))
+    tables.broken = False
+    assert len(read_seeds(seeds_of(f"hf:{ID}")).tasks) == 1

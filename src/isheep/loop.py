@@ -18,8 +18,8 @@ from isheep.check import check
 from isheep.errors import IsheepError, StageError, first_line
 from isheep.models import Models
 from isheep.progress import say
-from isheep.recipe import Recipe, locate
-from isheep.seeds import load_seeds
+from isheep.recipe import Recipe
+from isheep.seeds import read_seeds
 from isheep.stages.assess import assess
 from isheep.stages.decontaminate import decontaminate
 from isheep.stages.draw import draw
@@ -104,7 +104,7 @@ def align(run: Run, after_iteration: Callable[[Run], object]) -> None:
     `do` does a stage, unless another run of the same sweep has done it with the same inputs.
     """
     recipe, do = run.recipe, Once(run).do
-    seeds = load_seeds(locate(recipe.seeds.path))
+    seeds = read_seeds(recipe.seeds).tasks
     with Models(recipe) as models:
         base = run.iteration(0)
         do(evaluate, base, recipe, models.base)

@@ -92,7 +92,7 @@ def test_a_sound_recipe_passes_with_what_was_looked_at_and_writes_nothing(
     ]  # fmt: skip
     assert found(findings, "training") == "at most 90 pairs, 12 steps of 16 in each iteration"
     assert found(findings, "rules") == "package:filters/english.yaml  4 to 150 words"
-    assert found(findings, "seeds") == f"{tmp_path / 'seeds.jsonl'}  6 tasks"
+    assert found(findings, "seeds") == f"{tmp_path / 'seeds.jsonl'}  6 tasks, JSON lines in Alpaca's schema"
     assert found(findings, "benchmark") == f"lamb  lm_eval {version('lm_eval')}, 9 items"
     assert found(findings, "engine") == f"transformers {version('transformers')}, 32 requests at once"
     assert found(findings, "stop") == "goes by the first metric of lamb; ends early after 2 iterations without a gain"
@@ -331,7 +331,7 @@ def test_a_seed_file_that_is_missing_or_malformed(make: Make, tmp_path: Path) ->
 def test_fewer_seeds_than_shots(make: Make, tmp_path: Path) -> None:
     recipe, file = make(), tmp_path / "seeds.jsonl"
     write_seeds(tmp_path, *TASKS[:5])
-    assert found(check(recipe), "seeds") == f"{file}  5 tasks"
+    assert found(check(recipe), "seeds") == f"{file}  5 tasks, JSON lines in Alpaca's schema"
     write_seeds(tmp_path, TASKS[0])
     assert refusal(recipe) == (
         "synthesize.shots",

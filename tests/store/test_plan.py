@@ -56,11 +56,13 @@ ROOTS = {
 }
 """Stage -> where its work begins: the room, and what the loop does to get its arguments."""
 
-PASSED = {"synthesize": {"seeds.path"}, "embed": {"seeds.path"}, "train": {"model.template"}}
+SEEDS = {name for name in setting_names() if name.startswith("seeds.")}
+
+PASSED = {"synthesize": SEEDS, "embed": SEEDS, "train": {"model.template"}}
 """What the loop reads for them: the seed tasks, and how text becomes token ids."""
 
-OF_THE_LOOP = {"seeds.path", "iterations"}
-"""What `align` reads itself: the seed tasks, which synthesis gets, and how often it goes round."""
+OF_THE_LOOP = {"iterations"}
+"""What `align` reads itself beside the group of the seeds, whose tasks synthesis gets: how often it goes round."""
 
 ABOUT_THE_LOOP = {"iterations"} | {name for name in setting_names() if name.startswith(("stop.", "watch."))}
 """Settings that decide how often the loop goes round, and nothing of what a stage makes."""
@@ -264,7 +266,8 @@ def test_every_text_setting_is_known_as_a_file_or_as_none() -> None:
     measuring = {"evaluate.data_dir", "evaluate.evalplus", "evaluate.alpaca_eval"}
     # A plug-in is told by its version and its settings.
     plugins = {"engine.name", "plugins"}
-    others = {"engine.device", "stop.metric"}
+    columns = SEEDS - {"seeds.path"}
+    others = {"engine.device", "stop.metric", *columns}
     assert texts - server - judge - measuring - plugins - others == {*PATHS, *HASHED_AT_START}
 
 

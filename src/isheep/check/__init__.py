@@ -27,7 +27,7 @@ from isheep.prompts import Prompt
 from isheep.prompts.tasks import NO_INPUT, marked
 from isheep.recipe import Recipe, locate
 from isheep.records import SeedTask
-from isheep.seeds import load_seeds
+from isheep.seeds import read_seeds
 from isheep.stages.assess import load_prompt, prompt_files
 from isheep.stages.respond import FIELDS as PRINCIPLES
 from isheep.stages.synthesize import FIELDS
@@ -63,8 +63,8 @@ def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool, else
     yield from _prompts(recipe)
     Rules.of(recipe)
     yield Finding("rules", rules_in_force(recipe))
-    seeds = usable_seeds(recipe)
-    yield Finding("seeds", f"{recipe.seeds.path}  {counted(len(seeds), 'task')}")
+    seeds, said = _seeds(recipe)
+    yield Finding("seeds", f"{recipe.seeds.path}  {counted(len(seeds), 'task')}, {said}")
     refuse_workers(recipe.engine)
     yield Finding("engine", engine_found(recipe.engine))
     if rule := stop_rule(recipe):
@@ -112,20 +112,25 @@ def _prompts(recipe: Recipe) -> Iterator[Finding]:
 
 def usable_seeds(recipe: Recipe) -> list[SeedTask]:
     """The seed tasks; raises UserError where they are too few, or one would break the list that synthesis shows."""
-    file = locate(recipe.seeds.path)
-    seeds = load_seeds(file)
+    return _seeds(recipe)[0]
+
+
+def _seeds(recipe: Recipe) -> tuple[list[SeedTask], str]:
+    """The same, and in words how they were read."""
+    read = read_seeds(recipe.seeds)
+    seeds = read.tasks
     for seed in seeds:
         if found := marked(seed.instruction, seed.input):
             key, mark = found
             alone = key == "input" and seed.input.strip().lower() == NO_INPUT
             mend = "Leave the input empty." if alone else "Take it out."
             what = f"its {key} holds `{mark}`, which the list of examples uses as a mark."
-            raise UserError(f"{file}, task {seed.id}", what, mend)
+            raise UserError(f"{locate(recipe.seeds.path)}, task {seed.id}", what, mend)
     shots = recipe.synthesize.shots
     if len(seeds) < shots:
         what = f"{shots} examples are to be shown, but {recipe.seeds.path} holds {counted(len(seeds), 'task')}."
         raise UserError("synthesize.shots", what, f"Give at most {len(seeds)}, or more seed tasks.")
-    return seeds
+    return seeds, read.said
 
 
 def _run_directory(recipe: Recipe, directory: Path, accept_changes: bool) -> Finding:

@@ -66,10 +66,21 @@ class ModelSettings(Settings):
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
 
 
+class ColumnSettings(Settings):
+    """Which column of a table of seeds is what; None: guessed from its name, and `isheep check` says how."""
+
+    instruction: str | None = None
+    input: str | None = None
+    """Empty: there is none."""
+    output: str | None = None
+
+
 class SeedSettings(Settings):
     """The tasks that people wrote."""
 
     path: str = "package:seeds/general.jsonl"
+    """JSON lines, JSON, CSV, TSV, Parquet, the folder of a data set, or `hf:owner/name[:split]`; see docs/seeds.md."""
+    columns: ColumnSettings = ColumnSettings()
 
 
 class SynthesizeSettings(Settings):

@@ -35,7 +35,7 @@ from isheep.report.drawing import Chart
 from isheep.report.questions import answers
 from isheep.report.samples import SAMPLED, sample
 from isheep.report.verdict import verdict
-from isheep.seeds import load_seeds
+from isheep.seeds import read_seeds
 from isheep.stages.embed import VECTORS
 from isheep.stages.evaluate import PROTOCOL
 from isheep.store.files import storable, sync, write_atomic
@@ -124,8 +124,8 @@ class _Read:
     def seeds(self) -> dict[str, str]:
         """Id -> what novelty compares of the seed tasks; empty where the file has gone since."""
         try:
-            found = load_seeds(locate(self.recipe.seeds.path))
-        except UserError:
+            found = read_seeds(self.recipe.seeds).tasks
+        except (UserError, StageError):
             return {}
         return {one.id: compared_text(one.instruction, one.input, self.recipe.novelty.compare) for one in found}
 

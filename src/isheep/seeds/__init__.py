@@ -1,141 +1,75 @@
-"""The seed tasks: the shipped `general.jsonl` beside this module, and the loader for it and for any other seed file."""
+"""The seed tasks: the shipped `general.jsonl` beside this module, and the loader for it and for any other seeds."""
 
 from __future__ import annotations
 
-import codecs
-import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from isheep.errors import UserError
+from isheep.hub import data_folder, hub_data
+from isheep.recipe import locate
+from isheep.recipe.settings import ColumnSettings, SeedSettings
 from isheep.records import SeedTask
-
-_FORMS = (
-    'A line holds {"id", "instruction", "instances": [{"input", "output"}], "is_classification"} '
-    'or {"instruction", "input", "output"}.'
-)
-_TYPES: dict[type, str] = {str: "a string", bool: "true or false", list: "a list"}
+from isheep.seeds.columns import TABLE_FORMS, reading_of
+from isheep.seeds.tables import LINE_FORMS, Table, read_table
 
 
-def load_seeds(path: Path) -> list[SeedTask]:
-    """Read a seed file: JSON lines, each in Self-Instruct's schema or flat as in Alpaca's.
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """The seed tasks of a recipe."""
 
-    Of several instances the first is used. A flat line may leave out `id` (it becomes `seed-<line>`) and
-    `is_classification` (false). Other keys and blank lines are ignored. Texts are kept as written.
+    tasks: list[SeedTask]
+    said: str
+    """Their format, and which column was taken for what."""
+
+
+def read_seeds(settings: SeedSettings) -> Seeds:
+    """The tasks that a recipe names, in the order in which they stand there; data of the hub are fetched once.
 
     Raises:
-        UserError: the file cannot be read or holds no task, or a line is wrong; the message names file, line and key.
+        UserError: as `load_seeds`; and `hf:...` that is written otherwise, that the hub does not have, or that is not
+            here while the hub cannot be reached.
+        StageError: the download broke off; the same command goes on with it.
     """
+    data = hub_data(settings.path)
+    if data is not None:
+        return _seeds(read_table(data_folder(data), data.split, settings.path), settings.path, settings.columns)
+    path = locate(settings.path)
+    return _seeds(read_table(path), str(path), settings.columns)
+
+
+def load_seeds(path: Path, columns: ColumnSettings | None = None) -> list[SeedTask]:
+    """Read a seed file, or the folder of a data set: JSON lines, JSON, CSV, TSV, Parquet, what `datasets` saves.
+
+    Rows are Self-Instruct's (of several instances the first is used), or flat: Alpaca's, other tables whose columns
+    have telling names, or chats of one exchange. A flat row may leave out `id` (it becomes `seed-<row>`) and
+    `is_classification` (false). Other keys and blank rows are ignored. Texts are kept as written.
+
+    Args:
+        path: of the file or folder.
+        columns: which column is what, where that shall not be guessed.
+
+    Raises:
+        UserError: it cannot be read or holds no task, a row is wrong, or no column or several may be meant; the message
+            names file, row and key.
+    """
+    return _seeds(read_table(path), str(path), columns or ColumnSettings()).tasks
+
+
+def _seeds(table: Table, where: str, columns: ColumnSettings) -> Seeds:
+    if not table.rows:
+        raise UserError(where, "the seed file holds no task.", LINE_FORMS if table.is_json else TABLE_FORMS)
+    read, said = reading_of(table, columns, where)
     tasks: list[SeedTask] = []
-    lines: dict[str, int] = {}
-    for number, raw in enumerate(_read(path).split(b"\n"), start=1):
-        if not raw.strip():
-            continue
-        where = f"{path}, line {number}"
-        task = _task(_decoded(raw, where), number, where)
-        if task.id in lines:
-            raise UserError(
-                where, f'the id "{task.id}" was already used on line {lines[task.id]}.', "Give each task its own."
-            )
-        lines[task.id] = number
+    places: dict[str, str] = {}
+    for row in table.rows:
+        task = read(row)
+        if task.id in places:
+            what = f'the id "{task.id}" was already used on {places[task.id]}.'
+            raise UserError(row.where, what, "Give each task its own.")
+        places[task.id] = row.place
         tasks.append(task)
-    if not tasks:
-        raise UserError(str(path), "the seed file holds no task.", _FORMS)
-    return tasks
+    return Seeds(tasks, f"{table.form}{said}")
 
 
-def _read(path: Path) -> bytes:
-    mend = "Give a seed file that exists and can be read."
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(str(path), "there is no such seed file.", mend) from None
-    except IsADirectoryError:
-        raise UserError(str(path), "this is a folder, not a seed file.", mend) from None
-    except OSError as error:
-        raise UserError(str(path), f"the seed file cannot be read ({error.strerror}).", mend) from None
-    return content.removeprefix(codecs.BOM_UTF8)
-
-
-def _decoded(raw: bytes, where: str) -> dict[str, Any]:
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            where, f"byte {error.start + 1} of the line is not valid UTF-8.", "Save the file as UTF-8."
-        ) from None
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(
-            where, f"not valid JSON ({error.msg}, column {error.colno}).", "Write one JSON object a line."
-        ) from None
-    except (RecursionError, ValueError):
-        raise UserError(
-            where, "this JSON is nested too deep or holds a number too long to read.", "Write one JSON object a line."
-        ) from None
-    if not isinstance(value, dict):
-        raise UserError(where, f"holds {_kind(value)}, not an object.", _FORMS)
-    return value
-
-
-def _task(line: dict[str, Any], number: int, where: str) -> SeedTask:
-    flat = "instances" not in line and "output" in line
-    if flat:
-        line = {"id": f"seed-{number}", "is_classification": False} | line
-        instance, prefix = line, ""
-    else:
-        instance, prefix = _first_instance(line, where), "instances[0]."
-    task = SeedTask(
-        id=_text(line, "id", "", where),
-        instruction=_text(line, "instruction", "", where),
-        input=_text(instance, "input", prefix, where),
-        output=_text(instance, "output", prefix, where),
-        is_classification=bool(_value(line, "is_classification", "", bool, where)),
-    )
-    for key, text in (("id", task.id), ("instruction", task.instruction)):
-        if not text.strip():
-            raise UserError(where, f'"{key}" is empty.', "Fill it in or take the line out.")
-    return task
-
-
-def _first_instance(line: dict[str, Any], where: str) -> dict[str, Any]:
-    instances = _value(line, "instances", "", list, where)
-    if not instances:
-        raise UserError(where, '"instances" is empty.', "Give at least one input with its output.")
-    first = instances[0]
-    if not isinstance(first, dict):
-        raise UserError(where, f'"instances[0]" is {_kind(first)}, not an object.', _FORMS)
-    return first
-
-
-def _text(holder: dict[str, Any], key: str, prefix: str, where: str) -> str:
-    text = str(_value(holder, key, prefix, str, where))
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise UserError(
-            where, f'"{prefix}{key}" holds half of a surrogate pair, which is no character.', "Take it out."
-        ) from None
-    return text
-
-
-def _value(holder: dict[str, Any], key: str, prefix: str, expected: type, where: str) -> Any:
-    if key not in holder:
-        raise UserError(where, f'the key "{prefix}{key}" is missing.', _FORMS)
-    value = holder[key]
-    if not isinstance(value, expected):
-        raise UserError(where, f'"{prefix}{key}" is {_kind(value)}, not {_TYPES[expected]}.', _FORMS)
-    return value
-
-
-def _kind(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true or false"
-    if isinstance(value, (int, float)):
-        return "a number"
-    if isinstance(value, str):
-        return "a string"
-    return "a list" if isinstance(value, list) else "an object"
+__all__ = ["Seeds", "load_seeds", "read_seeds"]

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from isheep.errors import UserError
-from isheep.hub import known_folder
+from isheep.hub import hub_data, known_data, known_folder
 from isheep.recipe import Recipe, locate
 from isheep.recipe.plugged import origins
-from isheep.store.files import sha256_file
+from isheep.store.files import fingerprint, sha256_file
 
 PACKAGES = ("isheep", "torch", "transformers", "trl", "peft", "datasets", "lm_eval")
 
@@ -56,9 +56,16 @@ def assessor_hashes(recipe: Recipe) -> dict[str, dict[str, str]]:
 
 
 def seed_hash(recipe: Recipe) -> str | None:
-    """SHA-256 of the seed file, None where there is none."""
-    file = locate(recipe.seeds.path)
-    return sha256_file(file) if file.is_file() else None
+    """SHA-256 of the seed file, or of the names and bytes of the files in its folder; None where there is none.
+
+    Of data of the hub the split stands behind it, which is as much a part of what is read.
+    """
+    data = hub_data(recipe.seeds.path)
+    place = known_data(data) if data else locate(recipe.seeds.path)
+    if place is None or place.is_file():
+        return sha256_file(place) if place else None
+    content = fingerprint(place)
+    return f"{content} {data.split}" if content and data and data.split else content
 
 
 def refuse_no_manifest(file: Path, manifest: Any) -> None:

@@ -19,7 +19,7 @@ from isheep.prompts import Prompt
 from isheep.recipe import locate
 from isheep.recipe.settings import Question
 from isheep.records import Assessment, SeedTask
-from isheep.seeds import load_seeds
+from isheep.seeds import read_seeds
 from isheep.stages.assess import NOBODY, RANDOM, load_prompt, prompt_files
 from isheep.stages.respond import asker
 from isheep.stages.synthesize import FIELDS, asked_to_continue
@@ -159,7 +159,7 @@ class Prompts:
         with self._lock:
             if self._seeds is None:
                 try:
-                    self._seeds = {seed.id: seed for seed in load_seeds(locate(self._run.recipe.seeds.path))}
+                    self._seeds = {seed.id: seed for seed in read_seeds(self._run.recipe.seeds).tasks}
                 except IsheepError:
                     return {}
             return self._seeds
