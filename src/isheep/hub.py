@@ -47,6 +47,10 @@ _ID = re.compile(r"[\w.-]+/[\w.-]+")
 _DATA = re.compile(r"hf:(?P<id>[\w.-]+/[\w.-]+)(?::(?P<split>[\w.-]+))?")
 
 
+class Unreachable(UserError):
+    """What is wanted is not here, and there is no hub to ask whether it is anywhere."""
+
+
 class HubData(NamedTuple):
     """`hf:owner/name`, or `hf:owner/name:split`."""
 
@@ -195,7 +199,7 @@ def _snapshot(identity: str, key: str, missing: str, instead: str, **wanted: Any
         raise UserError(key, what, "Mend the id, or log in with `hf auth login`.") from None
     except LocalEntryNotFoundError:
         what = f"{missing} the hub, which may have a {kind} of this id, cannot be reached."
-        raise UserError(key, what, f"{instead}, or connect (HF_HUB_OFFLINE has to be unset).") from None
+        raise Unreachable(key, what, f"{instead}, or connect (HF_HUB_OFFLINE has to be unset).") from None
     except Exception as error:
         raise StageError(f"{key}: the download of {identity} from the hub broke off ({first_line(error)}).") from error
 

@@ -36,7 +36,11 @@ from isheep.store.run import refuse_changed_recipe, refuse_foreign
 
 
 def check(
-    recipe: Recipe, directory: Path | None = None, accept_changes: bool = False, elsewhere: bool = False
+    recipe: Recipe,
+    directory: Path | None = None,
+    accept_changes: bool = False,
+    elsewhere: bool = False,
+    model: bool = True,
 ) -> list[Finding]:
     """Looks at everything that a run of the recipe stands on; takes seconds and leaves nothing behind.
 
@@ -46,14 +50,17 @@ def check(
         accept_changes: whether a run of another recipe may lie there.
         elsewhere: the run will be on another machine, so this one's memory and device, and a server that may be
             reached from there alone, are not asked for.
+        model: whether to look at the model and at what needs it; else nothing is fetched.
 
     Raises:
         UserError: the first thing that would stop the run or spoil it.
     """
-    return list(_findings(recipe, directory, accept_changes, elsewhere))
+    return list(_findings(recipe, directory, accept_changes, elsewhere, model))
 
 
-def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool, elsewhere: bool) -> Iterator[Finding]:
+def _findings(
+    recipe: Recipe, directory: Path | None, accept_changes: bool, elsewhere: bool, model: bool
+) -> Iterator[Finding]:
     """From cheap to dear: the tokenizer comes late since its library takes seconds to start, a server last."""
     yield from plugins_found(recipe)
     yield from settings_found(recipe)
@@ -71,6 +78,9 @@ def _findings(recipe: Recipe, directory: Path | None, accept_changes: bool, else
         yield Finding("stop", rule)
     if directory is not None:
         yield _run_directory(recipe, directory, accept_changes)
+
+    if not model:
+        return
     checkpoint = checkpoint_of("model.path", recipe.model.path)
     yield Finding("model", f"{recipe.model.path}  {checkpoint.parameters:,} parameters")
     yield disk_found(recipe, checkpoint, directory, accept_changes)

@@ -105,6 +105,11 @@ def line(text: str) -> None:
     OUT.print(printable(text), soft_wrap=True)
 
 
+def asked(question: str, proposal: str) -> str:
+    """What the user answers at the terminal; Enter takes what is proposed."""
+    return str(typer.prompt(question, default=proposal, err=True))
+
+
 def print_json(document: Any) -> None:
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=True, allow_nan=False) + "\n")
 

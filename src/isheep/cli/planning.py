@@ -2,13 +2,50 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from isheep.cli.app import OUT, AsJson, RecipeWords, command, here, line, print_json, quiet, recipe_of
+from isheep.cli.app import OUT, AsJson, RecipeWords, asked, command, here, line, print_json, quiet, recipe_of
 from isheep.errors import UserError
+
+
+@command(
+    "Plan",
+    "isheep init",
+    "isheep init --model lamb --seeds my.csv --hardware cpu --to my.yaml",
+    name="init",
+)
+def init_recipe(
+    model: Annotated[str | None, typer.Option(help="A base model: a folder, a hub id, or lamb, which ships.")] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Seed tasks: a file, a folder, hf:owner/name, or `shipped`.")
+    ] = None,
+    hardware: Annotated[str | None, typer.Option(help="cpu, gpu, or GPUs of another machine: h100, 8xh100.")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ROLE=NAME", help="A column of the seeds: output=reply; may be given again."),
+    ] = None,
+    to: Annotated[Path, typer.Option(metavar="FILE", help="The recipe to write.")] = Path("my.yaml"),
+    yes: Annotated[bool, typer.Option("--yes", help="Take what is proposed for what is not given.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+) -> None:
+    """Ask for model, seeds and hardware, and write a commented recipe.
+
+    What is given is not asked for.
+    """
+    quiet()
+    from isheep.init import Answers, init
+
+    ask = (lambda question, proposal: proposal) if yes else asked if sys.stdin.isatty() else None
+    made = init(Answers(model, seeds, hardware, column or ()), to, ask, force)
+    for finding in made.findings:
+        line(f"{'!' if finding.warning else ' '} {finding.what:<12} {finding.found}")
+    line(f"{made.file}: written; next:")
+    for words in made.commands:
+        line(f"  {words}")
 
 
 @command("Plan", "isheep check my.yaml engine=vllm", "isheep check lamb --dir runs/first", name="check")
@@ -77,3 +114,15 @@ def recipes() -> None:
         line(f"{heading} --dir DIR")
         for name, about in named.items():
             line(f"  {name:<36} {about}")
+
+
+@command("Plan", "isheep doctor", "isheep doctor --json")
+def doctor(as_json: AsJson = False) -> None:
+    """Print the environment, what is installed, and what is missing for which feature.
+
+    To paste into a bug report: no value of a key is in it.
+    """
+    from isheep.doctor import as_document, as_text, examine
+
+    found = examine()
+    print_json(as_document(found)) if as_json else line(as_text(found))
