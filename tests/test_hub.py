@@ -22,6 +22,7 @@ from isheep.encoder import Encoder
 from isheep.errors import IsheepError, StageError, UserError
 from isheep.export.licences import licence_of
 from isheep.hub import is_hub_id, known_folder, model_folder
+from isheep.init import Answers, init
 from isheep.measure import measure_models
 from isheep.recipe import load_recipe
 from isheep.recipe.settings import SeedSettings
@@ -363,3 +364,12 @@ def test_a_download_of_seeds_that_breaks_goes_on(tables: Hub) -> None:
         read_seeds(seeds_of(f"hf:{ID}"))
     tables.broken = False
     assert len(read_seeds(seeds_of(f"hf:{ID}")).tasks) == 1
+
+
+def test_init_fetches_no_weights(hub: Hub, tmp_path: Path) -> None:
+    made = init(Answers(model=ID, seeds="shipped", hardware="h100"), tmp_path / "my.yaml", None)
+    assert [file for file in hub.sent if file.endswith((".safetensors", ".bin", ".py"))] == []
+    assert "tokenizer.json" in hub.sent
+    recipe = load_recipe(str(made.file))
+    assert (recipe.model.path, recipe.model.template, recipe.model.dtype) == (ID, "chatml", "bfloat16")
+    assert any(one.found.startswith("of it the weights are not here yet") for one in made.findings)

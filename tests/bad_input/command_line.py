@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bad_input.case import Case
+from tests.bad_input.case import Case, file
 from tests.bad_input.runs import begun
 
 SMALL = (
@@ -52,6 +52,36 @@ CASES = [
         "eval DIR/run --limit 0",
         "…Invalid value for '--limit': Input should be greater than or equal to 1",
         (begun(),),
+    ),
+    Case(
+        "init-nobody-to-ask",
+        "a recipe to be asked for where there is no terminal",
+        "init --model lamb --seeds shipped",
+        ("--hardware: is not given, and there is no terminal to ask at. Give it, or --yes to take what is proposed."),
+    ),
+    Case(
+        "init-file-there",
+        "a recipe to be written over a file that is there",
+        "init --model lamb --seeds shipped --hardware cpu --to DIR/mine.yaml",
+        "DIR/mine.yaml: is there already. Give another --to, or --force to replace it.",
+        (file("mine.yaml", "extends: lamb\n"),),
+    ),
+    Case(
+        "init-hardware",
+        "hardware that nobody knows",
+        "init --model lamb --seeds shipped --hardware h10",
+        "--hardware: no data of a GPU `h10`. Give cpu, gpu or a GPU. Did you mean `h100`? Known are …",
+    ),
+    Case(
+        "init-columns",
+        "a recipe for a table whose columns say nothing",
+        "init --model lamb --seeds DIR/mine.csv --hardware cpu",
+        (
+            "DIR/mine.csv: which column holds the instruction and which the output is not clear from its names. Say "
+            "it with `--column instruction=NAME --column output=NAME`. Its columns are "
+            '"left", "right".'
+        ),
+        (file("mine.csv", "left,right\nName a bird.,A lark.\n"),),
     ),
     Case(
         "sweep-jobs-zero",

@@ -116,7 +116,8 @@ def _understood(answers: Answers) -> tuple[Base, tuple[SeedSettings, Seeds], Dev
     try:
         seeds = read_seeds(settings)
     except UserError as error:
-        raise UserError(error.where, error.what, error.mend.replace("seeds.columns.", "--column ")) from None
+        where, mend = (said.replace("seeds.columns.", "--column ") for said in (error.where, error.mend))
+        raise UserError(where, error.what, mend) from None
     return base_of(choices.LAMB if model == LAMB else model), (settings, seeds), device
 
 
