@@ -90,7 +90,9 @@ def contents(directory: Path) -> dict[str, bytes]:
 ALL = {("iteration-00", "evaluate"), ("iteration-00", "embed")} | {
     (f"iteration-0{number}", stage) for number in (1, 2) for stage in STAGES
 }
-FROM_SELECT = {("iteration-01", stage) for stage in ("select", "examine", "embed", "gather", "train", "evaluate")}
+FROM_SELECT = {
+    ("iteration-01", stage) for stage in ("select", "examine", "embed", "gather", "draw", "train", "evaluate")
+}
 SECOND = {("iteration-02", stage) for stage in STAGES}
 
 
@@ -105,6 +107,7 @@ SECOND = {("iteration-02", stage) for stage in STAGES}
         ("setting=total_base", {("iteration-02", stage) for stage in ("gather", "train", "evaluate")}),
         ("setting=one_last", {("iteration-02", stage) for stage in ("train", "evaluate")}),
         ("respond.top_p=0.9", {one for one in ALL if one[0] != "iteration-00"} - {("iteration-01", "synthesize")}),
+        ("respond.draws=3", {(folder, stage) for folder, stage in ALL if stage == "draw"}),
         ("seed=7", ALL),
         ("iterations=1", SECOND),
         ("iterations=9", set()),
