@@ -413,6 +413,50 @@ CASES = [
         (file("a/adapter_config.json", '{"base_model_name_or_path": "DIR/none"}'),),
     ),
     Case(
+        "export-nothing-kept",
+        "a training set of a run that has kept nothing",
+        "export DIR/run --as alpaca --to DIR/out.json",
+        "DIR/run: has kept no pairs. Look at what dropped them: isheep status.",
+        (begun(),),
+    ),
+    Case(
+        "export-no-such-iteration",
+        "a training set of an iteration that there is not",
+        "export DIR/run --as messages --to DIR/out.jsonl --iteration 4",
+        "--iteration: DIR/run has no records of iteration 4. It has: 1.",
+        (begun(),),
+    ),
+    Case(
+        "export-suffix",
+        "a training set named as another kind",
+        "export DIR/run --as sharegpt --to DIR/out.jsonl",
+        "DIR/out.jsonl: is not named like a file of this kind (`.json`). Name it out.json.",
+        (begun(),),
+    ),
+    Case(
+        "export-dropped",
+        "a training set with what was dropped",
+        "export DIR/run --as alpaca --all --to DIR/out.json",
+        "--all: a training set has no place for records that were dropped. Leave it out, or give --as csv, jsonl or "
+        "parquet.",
+        (begun(),),
+    ),
+    Case(
+        "export-folder-not-empty",
+        "a folder for LLaMA-Factory that holds something",
+        "export DIR/run --as llamafactory --to DIR/out",
+        "DIR/out: is not empty. Give a new or an empty folder.",
+        (begun(), folder("out/mine")),
+    ),
+    Case(
+        "export-no-alternatives",
+        "preferences where one response was drawn to an instruction",
+        "export DIR/run --as preference --to DIR/out.jsonl",
+        "DIR/run: has no instruction with several responses, of which one could be preferred. Draw them: isheep run "
+        "DIR/run/recipe.yaml respond.draws=4 --dir DIR/run --accept-changes",
+        (begun(),),
+    ),
+    Case(
         "export-model-missing",
         "a model of an iteration that has none",
         "export DIR/run --as adapter --to DIR/out --iteration 1",

@@ -129,8 +129,8 @@ def test_messages_train_a_model_in_trl(made: Made, tmp_path: Path) -> None:
 def test_llamafactorys_folder_says_what_its_parser_reads(made: Made, tmp_path: Path) -> None:
     """`DatasetAttr.join` of llamafactory/data/parser.py: columns that are not named there are none."""
     folder = tmp_path / "set"
-    for _ in range(2):
-        told = export(made[0], folder, "llamafactory")
+    folder.mkdir()
+    told = export(made[0], folder, "llamafactory")
     assert told.endswith("kept pairs, as the datasets isheep_alpaca and isheep_sharegpt")
     info = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
     assert info == {
@@ -173,7 +173,7 @@ def test_llamafactory_loads_its_folder(made: Made, tmp_path: Path, form: str) ->
         ("a.json", "alpaca", Wanted(iteration=7), "has no records of iteration 7. It has: 1, 2."),
         ("set", "llamafactory", Wanted(iteration=7), "has no records of iteration 7"),
         ("there/set", "llamafactory", Wanted(), "there is no folder"),
-        ("full", "llamafactory", Wanted(), r"holds something else \(`mine\.json`\)"),
+        ("full", "llamafactory", Wanted(), "is not empty"),
         ("full/mine.json", "llamafactory", Wanted(), "is a file"),
     ],
 )

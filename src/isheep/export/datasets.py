@@ -1,6 +1,7 @@
 """The kept pairs as training sets of other programs: Alpaca's and ShareGPT's lists, messages, LLaMA-Factory's folder.
 
-What is in each form and who reads it is said in docs/exports.md. A file of that name is replaced.
+What is in each form and who reads it is said in docs/exports.md. A file of that name is replaced, a folder has to be
+new.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 from isheep.errors import UserError
 from isheep.export import Wanted
+from isheep.export.folders import new_folder, refuse_folder
 from isheep.export.tables import refuse_file
 from isheep.prompts import bare
 from isheep.records import Pair
@@ -43,23 +45,21 @@ def export_messages(run: Run, to: Path, wanted: Wanted) -> str:
 
 
 def export_llamafactory(run: Run, to: Path, wanted: Wanted) -> str:
-    """A folder for LLaMA-Factory's `dataset_dir`: the pairs in each of its two forms, and what says so, written last.
+    """A folder for LLaMA-Factory's `dataset_dir`: the pairs in each of its two forms, and what says so.
 
-    Columns and tags are those of `llamafactory/data/parser.py`, 0.9.5.
-
-    Raises:
-        UserError: it is a file, or a folder with anything else in it.
+    The keys are those of `llamafactory/data/parser.py`, 0.9.5.
     """
     forms: dict[str, tuple[Callable[[Pair], Any], dict[str, Any]]] = {
         "alpaca": (_alpaca, {"columns": {"prompt": "instruction", "query": "input", "response": "output"}}),
         "sharegpt": (_sharegpt, {"formatting": "sharegpt", "columns": {"messages": "conversations"}}),
     }
-    refuse_folder(to, [INFO, *(f"{form}.json" for form in forms)])
+    refuse_folder(to)
     pairs = kept(run, wanted)
-    for form, (made, _) in forms.items():
-        write_json(to / f"{form}.json", [made(pair) for pair in pairs])
     told = {f"isheep_{form}": {"file_name": f"{form}.json", **about} for form, (_, about) in forms.items()}
-    write_json(to / INFO, told)
+    with new_folder(to) as folder:
+        for form, (made, _) in forms.items():
+            write_json(folder / f"{form}.json", [made(pair) for pair in pairs])
+        write_json(folder / INFO, told)
     return f"{len(pairs)} kept pairs, as the datasets {' and '.join(told)}"
 
 
@@ -82,17 +82,6 @@ def refuse_dropped(wanted: Wanted) -> None:
     if wanted.everything:
         what = "a training set has no place for records that were dropped."
         raise UserError("--all", what, "Leave it out, or give --as csv, jsonl or parquet.")
-
-
-def refuse_folder(to: Path, own: list[str]) -> None:
-    """Raises UserError where no folder with files of these names can be made, or anything else would stand in it."""
-    if to.exists() and not to.is_dir():
-        raise UserError(str(to), "is a file.", "Give the name of a new folder.")
-    if not to.parent.is_dir():
-        raise UserError(str(to), f"there is no folder {to.parent}.", "Give the name of a folder in one that is there.")
-    others = sorted(path.name for path in to.iterdir() if path.name not in own) if to.is_dir() else []
-    if others:
-        raise UserError(str(to), f"holds something else (`{others[0]}`).", "Give the name of a new folder.")
 
 
 def asked(instruction: str, input_: str) -> dict[str, str]:
