@@ -65,10 +65,15 @@ class Assessment:
     """
 
     id: str
+    """The pair's."""
     quality: float | None
+    """From 1 to 10."""
     following: float | None
+    """From 1 to 10: how well it follows the instruction."""
     quality_raw: str | None
+    """What the model wrote, or the distribution over the ten scores as JSON."""
     following_raw: str | None
+    """The same of `following`."""
     assessor: str
     """`base`, `iteration-N`, the folder of another model, `random`, `plugin:NAME`; `none` where nothing was asked."""
 
@@ -79,7 +84,7 @@ class Assessment:
         return tuple(name for name, found in told.items() if found != (None, None))
 
     def lowest(self, questions: Sequence[str]) -> float | None:
-        """The lowest of these scores; None where one of them could not be told, or none is asked for."""
+        """The lowest score, from 1 to 10, of these `questions`; None where one could not be told, or none is asked."""
         scores: list[float | None] = [getattr(self, question) for question in questions]
         told = [score for score in scores if score is not None]
         return min(told) if told and len(told) == len(scores) else None
@@ -130,9 +135,13 @@ class Pair:
     """An instruction with its response: what is assessed and, if selected, trained on."""
 
     id: str
+    """Stable for the run's seed, the iteration and the place in it."""
     instruction: str
+    """What is to be done."""
     input: str
+    """What it is done to; may be empty."""
     response: str
+    """What the model answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +149,9 @@ class AssessedPair:
     """A pair with what was said of it: what a filter of pairs judges."""
 
     pair: Pair
+    """Instruction, input and response."""
     assessment: Assessment
+    """Its two scores."""
 
 
 _DROP = [pa.field("dropped_by", pa.string()), pa.field("reason", pa.string())]

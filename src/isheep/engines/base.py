@@ -18,14 +18,19 @@ class Request:
     """One completion to make. `seed` alone decides its randomness, whatever it is batched with."""
 
     id: str
+    """Under which its completion comes back."""
     prompt: tuple[int, ...]
+    """Token ids, one at least."""
     max_new_tokens: int
+    """More are not generated."""
     stop_ids: frozenset[int]
     """Generation ends at the first of these; it is not part of the completion."""
     temperature: float = 0.0
     """0 is greedy."""
     top_p: float = 1.0
+    """Tokens are sampled from the likeliest that have this share of the probability."""
     seed: int = 0
+    """Between 0 and 2^63 - 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +38,7 @@ class Completion:
     """What became of the request of the same id."""
 
     id: str
+    """The request's."""
     tokens: tuple[int, ...]
     """Without the prompt and without the stop token."""
     finish_reason: str

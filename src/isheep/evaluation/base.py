@@ -34,7 +34,9 @@ class Measured:
     """Of one model."""
 
     scores: Scores
+    """What stands in scores.json."""
     items: Items
+    """What the scores come from."""
 
 
 class Benchmark(Protocol):

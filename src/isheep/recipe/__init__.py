@@ -52,6 +52,7 @@ class Recipe(Settings):
     model: ModelSettings
     seeds: SeedSettings = SeedSettings()
     iterations: Annotated[int, Field(ge=1, le=1000)] = 3
+    """How often the loop goes round at most; `stop` may end it earlier."""
     size: Count = 10_000
     """Instructions that survive the rules and novelty, per iteration."""
     setting: Literal["one_base", "one_last", "total_base", "direct"] = "one_base"
@@ -72,6 +73,7 @@ class Recipe(Settings):
     plugins: dict[PluginName, dict[str, JsonValue]] = Field(default_factory=dict)
     """Name of a plug-in that the recipe uses -> its own settings, of which the plug-in says what they are."""
     seed: Annotated[int, Field(ge=0)] = 0
+    """From this number all randomness of a run is derived."""
 
     @classmethod
     def load(cls, *words: str | Path, **settings: Any) -> Recipe:

@@ -64,6 +64,7 @@ class ModelSettings(Settings):
     template: str = "chatml"
     """How a trained model is spoken to: `chatml`, `carried` (the tokenizer's own) or a Jinja file."""
     dtype: Literal["float32", "bfloat16", "float16"] = "bfloat16"
+    """Of the weights while they answer and are trained."""
 
 
 class ColumnSettings(Settings):
@@ -87,14 +88,19 @@ class SynthesizeSettings(Settings):
     """Instruction generation (paper section 3.1): sampled seeds as examples, the model continues the list."""
 
     prompt: str = "package:prompts/synthesize.txt"
+    """A prompt file with the field `examples`."""
     shots: Count = 5
+    """Examples in a request."""
     shots_from: Literal["seeds", "mixed"] = "seeds"
     """Mixed: the seeds and what earlier iterations kept."""
     shots_drawn: Literal["uniform", "inverse_perplexity", "clusters"] = "uniform"
     """All alike; the likelier to the model, the more often; or one out of each of as many clusters as shots."""
     temperature: Annotated[float, Field(ge=0)] = 1.0
+    """0 is greedy."""
     top_p: Share = 0.95
+    """Tokens are sampled from the likeliest that have this share of the probability."""
     max_new_tokens: Count = 1000
+    """Of a request, which may write several tasks."""
     patience: Annotated[float, Field(gt=0)] = 2
     """Give up when more requests than this for each instruction wanted were sent."""
 
@@ -105,7 +111,9 @@ class RuleSettings(Settings):
     language: str = "package:filters/english.yaml"
     """The word lists and scripts of the target language."""
     min_words: Annotated[int, Field(ge=0)] = 4
+    """Of an instruction; fewer drop it (`too_short`)."""
     max_words: Count = 150
+    """Of an instruction; more drop it (`too_long`)."""
     off: list[str] = []
     """Names of rules that drop nothing (all of them: `select.threshold` -1)."""
 
@@ -127,8 +135,11 @@ class RespondSettings(Settings):
     principles: str | None = None
     """A prompt file around the task while the model answers, and not in what is trained (the Dromedary baseline)."""
     temperature: Annotated[float, Field(ge=0)] = 1.0
+    """0 is greedy."""
     top_p: Share = 0.95
+    """As in `synthesize.top_p`."""
     max_new_tokens: Count = 1000
+    """Of a response."""
     draws: Count = 1
     """Responses to a kept instruction (the paper: one). The further ones are judged like the first and trained on by
     nobody: a preference set is made of them."""
@@ -151,7 +162,9 @@ class AssessSettings(Settings):
     read: Reader = "generate"
     """Parse a written score, or take the expected score over the probabilities of the ten."""
     max_new_tokens: Count = 64
+    """Of a written score with its explanation."""
     temperature: Annotated[float, Field(ge=0)] = 0.0
+    """0 is greedy; a score that does not parse is asked for once more, sampled."""
 
     @property
     def questions(self) -> tuple[Question, ...]:
@@ -184,6 +197,7 @@ class DensitySettings(Settings):
     """The density filter: the vectors of the pairs in clusters, one pair out of each."""
 
     clusters: Count = 3000
+    """Of k-means; so many pairs are left."""
     keep: Literal["random", "lowest_perplexity"] = "random"
     """Which one: any, or the one of the lowest perplexity (`select.perplexity.of`; of both, the greater counts)."""
 
@@ -209,8 +223,11 @@ class LoraSettings(Settings):
     """The adapter."""
 
     rank: Count = 8
+    """Of the matrices that are learned."""
     alpha: Count = 16
+    """What they learned counts alpha / rank times."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """Share of their inputs left out while training."""
 
 
 CHECKPOINTING_FROM = 500_000_000
@@ -224,9 +241,13 @@ class TrainSettings(Settings):
     method: Literal["lora", "full", "qlora"] = "lora"
     """An adapter (the paper), every weight, or an adapter on a base that is read in 4 bits while it trains."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
+    """At its highest, after the warm-up."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How it falls from there to the last step."""
     warmup_steps: Annotated[int, Field(ge=0)] = 20
+    """Optimizer steps in which it rises from 0."""
     epochs: Annotated[float, Field(gt=0)] = 2
+    """How often each pair is trained on."""
     steps: Count | None = None
     """A fixed number of optimizer steps in every iteration, instead of epochs."""
     batch_size: Count = 16
@@ -361,6 +382,7 @@ class ServerSettings(Settings):
     """A server of the OpenAI kind (vLLM, SGLang, llama.cpp, a hosted one), where `engine.name` is `openai`."""
 
     url: ServerUrl = "http://127.0.0.1:8000/v1"
+    """Of its API, with the version behind it."""
     model: FilePath | None = None
     """The name under which the server serves `model.path`; None: the only one that it serves."""
     key_variable: Variable = "OPENAI_API_KEY"
@@ -379,6 +401,7 @@ class EngineSettings(Settings):
     name: EngineName | PluginName = "transformers"
     """Another than these is a plug-in."""
     device: str = "auto"
+    """`auto`: a GPU where there is one; else `cpu`, `cuda`, `cuda:1` and what else torch knows."""
     batch_size: Count = 32
     """Requests that are worked on at once."""
     window: Count = 4

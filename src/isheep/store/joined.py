@@ -21,6 +21,8 @@ R = TypeVar("R", Pair, Instruction)
 
 CONTAMINATION = "contamination.json"
 """In an iteration's folder: of each benchmark, which pairs hold a question."""
+JOINED = ("instructions", "responses", "assessments", "selection")
+"""The tables of an instruction and of what became of it."""
 DROPPING = ("instructions", "responses", "selection")
 """The tables whose records can be dropped."""
 
@@ -118,28 +120,22 @@ def as_arrow(iteration: Iteration | None) -> pa.Table:
 
     Texts are not made into Python's. Null: not reached, or could not tell. Of no iteration the columns without a row.
     """
-    tables: dict[str, pa.Table] = {}
-    for name in ("instructions", "responses", "assessments", "selection"):
+    fields: dict[str, pa.ChunkedArray] = {}
+    dropped_by, reasons, kept = [], [], None
+    for name in JOINED:
         schema = SCHEMAS[TABLES[name]]
-        tables[name] = schema.empty_table() if iteration is None else iteration.table(name).arrow(*schema.names)
-    ids, columns = tables["instructions"]["id"].combine_chunks(), dict[str, pa.ChunkedArray]()
-    for name, table in tables.items():
-        # A null place takes a null.
-        places = pc.index_in(ids, table["id"].combine_chunks())
-        columns |= {f"{name}.{one}": table[one].take(places) for one in table.column_names}
-    out = [columns[f"{name}.dropped_by"] for name in DROPPING]
-    columns["kept"] = pc.if_else(pc.is_valid(pc.coalesce(*out)), False, columns["selection.kept"])
-    columns["dropped_by"] = pc.coalesce(*out)
-    columns["reason"] = pc.coalesce(*(columns[f"{name}.reason"] for name in DROPPING))
-    whole = {"kept", "dropped_by", "reason"}
-    own = [name for name in columns if name.rpartition(".")[2] not in whole and not _again(name)]
-    return pa.table({name.rpartition(".")[2]: columns[name] for name in (*own, "kept", "dropped_by", "reason")})
-
-
-def _again(column: str) -> bool:
-    """Whether it is the id of another table than the first, which has it already."""
-    table, _, name = column.rpartition(".")
-    return name == "id" and table != "instructions"
+        table = schema.empty_table() if iteration is None else iteration.table(name).arrow(*schema.names)
+        # In the order of the instructions; where there is no place, a null is taken.
+        places = pc.index_in(fields.get("id", table["id"]), table["id"].combine_chunks())
+        found = {column: table[column].take(places) for column in table.column_names}
+        if name in DROPPING:
+            dropped_by.append(found.pop("dropped_by"))
+            reasons.append(found.pop("reason"))
+        kept = found.pop("kept", None)
+        fields |= {column: values for column, values in found.items() if column not in fields}
+    out = pc.coalesce(*dropped_by)
+    whole = {"kept": pc.if_else(pc.is_valid(out), False, kept), "dropped_by": out, "reason": pc.coalesce(*reasons)}
+    return pa.table({**fields, **whole})
 
 
 def answered_pairs(iteration: Iteration) -> Iterator[Pair]:
