@@ -120,8 +120,8 @@ CASES = [
         "a filter that there is not",
         "'select.filters=[threshold, capp]'",
         (
-            "recipe lamb, select.filters: cannot be ['threshold', 'capp']. Give a list in brackets (each "
-            "entry `threshold`, `perplexity`, `density`, `random`, `top` or `cap`)."
+            "recipe lamb, select.filters: there is no filter `capp`, of ours or of an installed package. Did you mean "
+            "`cap`?"
         ),
     ),
     on_lamb(
