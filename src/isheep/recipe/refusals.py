@@ -109,7 +109,7 @@ def _refusal(kind: str, location: tuple[int | str, ...], model: type[BaseModel],
     if get_origin(field.annotation) is dict:
         what = "holds something else than settings under the names of plug-ins."
         return Refusal(key, what, f"Give each its own, as in `{key}.my-filter.limit=3`.")
-    wanted = _wanted(field.annotation, field.metadata)
+    wanted = accepted(field.annotation, field.metadata)
     if isinstance(value, Mapping):
         return Refusal(key, "is one setting, not a group of them.", f"Give {wanted}.")
     text_for_number = isinstance(value, str) and "number" in wanted and "text" not in wanted
@@ -183,7 +183,7 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _wanted(annotation: Any, metadata: Iterable[Any] = ()) -> str:
+def accepted(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     """What a setting of this type takes: `a whole number of at least 1`."""
     arguments = get_args(annotation)
     if get_origin(annotation) is Annotated:
@@ -192,13 +192,13 @@ def _wanted(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         inner = [
             limit for item in arguments[1:] for limit in (item.metadata if isinstance(item, FieldInfo) else [item])
         ]
-        return _wanted(arguments[0], inner)
+        return accepted(arguments[0], inner)
     if get_origin(annotation) is Literal:
         return _either([f"`{value}`" for value in arguments])
     if get_origin(annotation) is list:
-        return f"a list in brackets (each entry {_wanted(arguments[0])})"
+        return f"a list in brackets (each entry {accepted(arguments[0])})"
     if arguments:
-        return ", or ".join(_wanted(argument) for argument in arguments)
+        return ", or ".join(accepted(argument) for argument in arguments)
     names: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", NoneType: "null"}
     return names.get(annotation, "text") + _limits(metadata)
 
