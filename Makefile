@@ -11,7 +11,7 @@ torch = $(1)/$(HASHED) --requirement requirements/torch-cpu.txt 2> /dev/null || 
 	{ $(1)/$(HASHED) --requirement requirements/torch.txt && \
 	$(1)/bin/pip --quiet --disable-pip-version-check install --constraint constraints.txt torch; }
 
-.PHONY: demo test test-vllm test-code test-judges faults soak lint coverage mutants lamb lock licences clean
+.PHONY: demo test test-vllm test-code test-judges faults soak lint coverage mutants docs lamb lock licences clean
 
 demo: .venv/installed
 	$(BIN)/isheep run lamb --dir runs/demo
@@ -56,6 +56,10 @@ coverage: .venv/installed-quality
 mutants: .venv/installed-quality
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 2
 	$(BIN)/mutmut results
+
+# The documentation as a site, in site/; without a network, and any warning is an error.
+docs: .venv/installed-test
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 # Pretrains the embedded model from nothing, over the shipped weights; under an hour on two cores.
 lamb: .venv/installed
@@ -105,4 +109,4 @@ licences: .venv/installed-quality
 	touch $@
 
 clean:
-	rm -rf .venv .venv-vllm .venv-alpaca .venv-evalplus build runs mutants .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-vllm .venv-alpaca .venv-evalplus build site runs mutants .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -34,3 +34,10 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         return f"]({posixpath.relpath(meant.removeprefix('docs/'), there or '.')}{anchor})"
 
     return re.sub(r"\]\((?P<target>(?!\w+:)[^)#\s]+\.md)(?P<anchor>#[^)]*)?\)", moved, markdown)
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Names the theme's one dialog, which screen readers announce."""
+    return output.replace(
+        'data-md-component="search" role="dialog"', 'data-md-component="search" role="dialog" aria-label="Search"'
+    )

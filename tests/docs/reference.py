@@ -47,11 +47,11 @@ Every setting of a recipe: what it takes, what it is where a recipe does not say
 
 A recipe is a YAML file of these groups; on the command line a setting is `group.name=value`, as in
 `isheep run lamb select.threshold=7 train.lora.rank=16 --dir runs/mine`. Defaults are the paper's. An unknown key is
-refused, with the nearest name. `isheep show RECIPE` prints every value of a recipe, and `isheep check RECIPE` tries them.
+refused, with the nearest name. `isheep show RECIPE` prints every value of a recipe, `isheep check RECIPE` tries them.
 
 **Read by** names the stages that a change touches: with `--accept-changes` those, and what is made from what they made,
-are done again ([architecture](../architecture.md#what-is-made-once)). *How* marks settings of how the work is done and
-not of what is done: under another value what has ended stands.
+are done again ([architecture](../architecture.md#what-is-made-once)). *How* marks settings of how the work is done, not
+of what is done: under another value what has ended stands.
 """
 
 
@@ -110,7 +110,9 @@ def _is_group(annotation: Any) -> bool:
 
 def _setting(name: str, field: FieldInfo, said: str) -> str:
     readers = [
-        stage for stage, room in STAGES.items() if any(name == one or name.startswith(f"{one}.") for one in room.settings)
+        stage
+        for stage, room in STAGES.items()
+        if any(name == one or name.startswith(f"{one}.") for one in room.settings)
     ]
     how = " *How.*" if name.startswith(HOW) else ""
     default = "Has to be given." if field.is_required() else f"Default: `{_spelt(field.default)}`."

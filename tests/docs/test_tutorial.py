@@ -49,7 +49,9 @@ def expected_status(command: str, shown: list[str]) -> int:
 def as_pattern(line: str) -> str:
     """A line as the page shows it: `...` is any text, a number any number, space any space."""
     parts = re.split(rf"(\.\.\.|{NUMBER})", " ".join(line.split()))
-    return "".join({"...": ".*"}.get(part) or (NUMBER if re.fullmatch(NUMBER, part) else re.escape(part)) for part in parts)
+    return "".join(
+        {"...": ".*"}.get(part) or (NUMBER if re.fullmatch(NUMBER, part) else re.escape(part)) for part in parts
+    )
 
 
 def missing(shown: list[str], output: str) -> str | None:
