@@ -9,7 +9,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import griffe
 import typer
@@ -115,8 +115,10 @@ def _setting(name: str, field: FieldInfo, said: str) -> str:
         if any(name == one or name.startswith(f"{one}.") for one in room.settings)
     ]
     how = " *How.*" if name.startswith(HOW) else ""
-    default = "Has to be given." if field.is_required() else f"Default: `{_spelt(field.default)}`."
-    takes = accepted(field.annotation, field.metadata).replace("[", r"\[")
+    default = "Has to be given." if field.is_required() else f"Default: `{_spelt(field.get_default(call_default_factory=True))}`."
+    of_plugins = get_origin(field.annotation) is dict
+    takes = "a group under each name" if of_plugins else accepted(field.annotation, field.metadata)
+    takes = takes.replace("[", r"\[")
     facts = f"{default} Takes {takes}. Read by {_listed(readers)}.{how}"
     return f"\n### {name}\n\n{said}\n\n{facts}\n" if said else f"\n### {name}\n\n{facts}\n"
 
