@@ -115,7 +115,11 @@ def _setting(name: str, field: FieldInfo, said: str) -> str:
         if any(name == one or name.startswith(f"{one}.") for one in room.settings)
     ]
     how = " *How.*" if name.startswith(HOW) else ""
-    default = "Has to be given." if field.is_required() else f"Default: `{_spelt(field.get_default(call_default_factory=True))}`."
+    default = (
+        "Has to be given."
+        if field.is_required()
+        else f"Default: `{_spelt(field.get_default(call_default_factory=True))}`."
+    )
     of_plugins = get_origin(field.annotation) is dict
     takes = "a group under each name" if of_plugins else accepted(field.annotation, field.metadata)
     takes = takes.replace("[", r"\[")
