@@ -162,6 +162,8 @@ def test_what_is_not_there_is_told_with_what_is(finished: Run, tmp_path: Path) -
 
 
 def test_a_url_is_no_folder(finished: Run) -> None:
-    for ask in (lambda: Run.read("s3://bucket/run"), lambda: run(finished.recipe, "s3://bucket/run")):
+    url = "s3://bucket/run"
+    asks: list[Callable[[], Run]] = [lambda: Run.read(url), lambda: run(finished.recipe, url)]
+    for ask in asks:
         with pytest.raises(UserError, match="is a URL, and has to be a path on this machine"):
             ask()
