@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pymdownx.slugs import slugify
 
 from isheep.cli import app
 from isheep.errors import UserError
+from isheep.plugins import installed
 from isheep.recipe import load_recipe, setting_names, shipped_recipes
 from tests.docs.pages import DOCS, PAGES, ROOT, fences, prose
 
@@ -105,6 +107,24 @@ def test_isheep_takes_every_command(page: Path, command: str) -> None:
     assert refusal(command) is None
 
 
+@pytest.fixture
+def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The plug-ins of examples/ are as good as installed: their names are known, and none of their code is needed."""
+    project = tomllib.loads((ROOT / "examples/isheep-plugin/pyproject.toml").read_text(encoding="utf-8"))["project"]
+    about = tmp_path / "isheep_example-0.1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 0.1.0\n")
+    lines: list[str] = []
+    for group, named in project["entry-points"].items():
+        lines += [f"[{group}]", *(f"{name} = {at}" for name, at in named.items())]
+    (about / "entry_points.txt").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    installed.cache_clear()
+    yield
+    installed.cache_clear()
+
+
+@pytest.mark.usefixtures("example")
 @pytest.mark.parametrize(("page", "text"), FRAGMENTS, ids=_names(FRAGMENTS))
 def test_every_fragment_of_a_recipe_is_one(page: Path, text: str, tmp_path: Path) -> None:
     data = yaml.safe_load(text)
