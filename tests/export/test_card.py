@@ -73,12 +73,15 @@ def test_its_figures_are_the_runs_with_their_intervals(run: Run) -> None:
 def test_a_hub_base_is_named_as_one(run: Run) -> None:
     data = run.recipe.model_dump(mode="json")
     data["model"]["path"] = "someone/some-model"
+    data["seeds"]["path"] = "hf:someone/tasks:train"
     other = Run(run.directory, parse_recipe(data, "test"), None)
     for model, relation in ((ADAPTER, "adapter"), (Model("merged", 2, None), "finetune")):
         text = model_card(other, model)
         read = metadata(text)
         assert (read["base_model"], read["base_model_relation"]) == ("someone/some-model", relation)
         assert read["license"] == "unknown"
+        assert "path: hf:someone/tasks:train" in text
+        assert "* The seed tasks, `hf:someone/tasks:train`: `unknown`." in text
     assert 'AutoModelForCausalLM.from_pretrained("someone/some-model")' in model_card(other, ADAPTER)
     assert licences(other, None).base is None
 

@@ -9,8 +9,9 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from isheep import __version__
+from isheep.errors import UserError
 from isheep.export.licences import UNKNOWN_LICENCE, licence_of
-from isheep.hub import is_hub_id, known_folder
+from isheep.hub import hub_data, is_hub_id, known_data, known_folder
 from isheep.intervals import UNKNOWN, score
 from isheep.markup import markdown_templates
 from isheep.recipe import PACKAGE_PREFIX, Recipe, locate
@@ -74,9 +75,7 @@ class Licences:
 
 def base_name(path: str) -> str:
     """The base as others may call it: a hub id, `package:...`, or the name of its folder, which no hub id is like."""
-    if path.startswith(PACKAGE_PREFIX) or is_hub_id(path):
-        return path
-    return f"./{PurePath(path).name}"
+    return path if _is_everywhere(path) else f"./{PurePath(path).name}"
 
 
 def data_file(iteration: int) -> str:
@@ -87,7 +86,10 @@ def data_file(iteration: int) -> str:
 def licences(run: Run, given: str | None) -> Licences:
     """What is known of the licences of what a run was made from."""
     base, seeds = run.recipe.model.path, run.recipe.seeds.path
-    return Licences(given, licence_of(base, known_folder(base)), licence_of(seeds, locate(seeds).parent))
+    data = hub_data(seeds)
+    folder = known_data(data) if data else locate(seeds)
+    beside = folder.parent if folder is not None and folder.is_file() else folder
+    return Licences(given, licence_of(base, known_folder(base)), licence_of(seeds, beside))
 
 
 def model_card(run: Run, model: Model, publication: Publication = Publication()) -> str:
@@ -253,11 +255,19 @@ def _portable(value: Any) -> Any:
         return {key: _portable(one) for key, one in value.items()}
     if isinstance(value, list):
         return [_portable(one) for one in value]
-    if not isinstance(value, str) or value.startswith(PACKAGE_PREFIX) or is_hub_id(value):
+    if not isinstance(value, str) or _is_everywhere(value):
         return value
     if "://" in value:
         return "(a URL)"
     return PurePath(value).name if "/" in value or value.startswith("~") else value
+
+
+def _is_everywhere(path: str) -> bool:
+    """Whether it means the same on every machine."""
+    try:
+        return path.startswith(PACKAGE_PREFIX) or is_hub_id(path) or hub_data(path) is not None
+    except UserError:  # It only begins like data of the hub.
+        return False
 
 
 def _load_adapter(path: str, publication: Publication) -> str:

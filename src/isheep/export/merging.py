@@ -17,8 +17,7 @@ from isheep.encoder import Encoder
 from isheep.engines.loading import load_model
 from isheep.errors import IsheepError, UserError, first_line
 from isheep.prompts import bare
-from isheep.recipe import locate
-from isheep.seeds import load_seeds
+from isheep.seeds import read_seeds
 from isheep.store.files import read_json_lines
 from isheep.store.run import Run
 
@@ -81,8 +80,8 @@ def probes_of(run: Run, iteration: int, encoder: Encoder, positions: int | None)
     if trained.is_file():
         found |= {row["id"]: row["messages"] for row in list(read_json_lines(trained))[:PROBES]}
     try:
-        seeds = load_seeds(locate(run.recipe.seeds.path))[:PROBES]
-    except UserError:
+        seeds = read_seeds(run.recipe.seeds).tasks[:PROBES]
+    except IsheepError:
         seeds = []
     for seed in seeds:
         asked = bare(seed.instruction, seed.input)
