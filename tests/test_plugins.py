@@ -459,8 +459,8 @@ def test_a_stages_key_holds_version_and_settings_of_the_plug_ins_that_work_in_it
     after = keys()
     differing = {stage: changed(before[stage], after[stage], ended=True) for stage in STAGES}
     # An engine is how the work is done: what has ended stands.
-    judged = dict.fromkeys(("assess", "draw"), ["plugins.assessors.judge"])
-    wanted = {"select": ["plugins.filters.odd"], **judged}
+    judged = ["plugins.assessors.judge"]
+    wanted = {"select": ["plugins.filters.odd"], "assess": judged, "draw": judged}
     assert {stage: names for stage, names in differing.items() if names} == wanted
     assert changed(before["respond"], after["respond"], ended=False) == ["plugins.engines.mine"]
     assert all("plugins" not in name for name in before["train"])
