@@ -71,11 +71,11 @@ class ColumnSettings(Settings):
     """Which column of a table of seeds is what; None: guessed from its name, and `isheep check` says how."""
 
     instruction: str | None = None
-    """What is to be done."""
+    """The column of what is to be done."""
     input: str | None = None
-    """Empty: there is none."""
+    """Of what it is done to; empty: there is none."""
     output: str | None = None
-    """What people answered."""
+    """Of the answer that people wrote."""
 
 
 class SeedSettings(Settings):
