@@ -84,8 +84,8 @@ def test_a_kind_and_a_suffix_that_differ_are_refused(run: Run, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "what"),
     [
-        ("a.xlsx", "there is no export to `.xlsx`. Give --as csv, jsonl or"),
-        ("a", "there is no export to ``. Give --as csv, jsonl or"),
+        ("a.xlsx", "there is no export to `.xlsx`. Give --as csv, jsonl"),
+        ("a", "there is no export to ``. Give --as csv, jsonl"),
         ("no/a.csv", "there is no folder"),
         ("folder.csv", "is a folder."),
         ("run/iteration-01/training-set.jsonl", "lies in the directory of the run"),
