@@ -108,15 +108,16 @@ def test_isheep_takes_every_command(page: Path, command: str) -> None:
 
 
 @pytest.fixture
-def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The plug-ins of examples/ are as good as installed: their names are known, and none of their code is needed."""
-    project = tomllib.loads((ROOT / "examples/isheep-plugin/pyproject.toml").read_text(encoding="utf-8"))["project"]
-    about = tmp_path / "isheep_example-0.1.0.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: 0.1.0\n")
+def packages(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The plug-ins that a page's own pyproject.toml names are as good as installed; none of their code is needed."""
     lines: list[str] = []
-    for group, named in project["entry-points"].items():
-        lines += [f"[{group}]", *(f"{name} = {at}" for name, at in named.items())]
+    for fence in fences(page):
+        if fence.language == "toml":
+            for group, named in tomllib.loads(fence.text).get("project", {}).get("entry-points", {}).items():
+                lines += [f"[{group}]", *(f"{name} = {at}" for name, at in named.items())]
+    about = tmp_path / "my_package-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text("\n".join(lines))
     monkeypatch.syspath_prepend(tmp_path)
     installed.cache_clear()
@@ -124,7 +125,7 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     installed.cache_clear()
 
 
-@pytest.mark.usefixtures("example")
+@pytest.mark.usefixtures("packages")
 @pytest.mark.parametrize(("page", "text"), FRAGMENTS, ids=_names(FRAGMENTS))
 def test_every_fragment_of_a_recipe_is_one(page: Path, text: str, tmp_path: Path) -> None:
     data = yaml.safe_load(text)

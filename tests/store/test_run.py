@@ -286,7 +286,7 @@ def test_readers_do_not_take_each_other_for_an_owner(directory: Path, recipe: Re
 
 def test_reading_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is not a run \(it has no recipe\.yaml\)\. Give the --dir"):
-        Run.read(tmp_path)
+        Run.read(tmp_path / "none")
 
 
 def test_a_reader_writes_nothing(directory: Path, recipe: Recipe) -> None:
