@@ -1,7 +1,10 @@
-"""Tiny random checkpoints with a tokenizer of our own, for the edges that no real model shows all of."""
+"""Tiny random checkpoints with a tokenizer of our own, for edges that no real model shows all of; a small real run."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,8 @@ settings.load_profile("any machine")
 
 BuildTokenizer = Callable[..., Any]
 
+MAIN = [sys.executable, "-c", "from isheep.cli import main; main()"]
+SMALL = ("lamb", "iterations=2", "size=40", "train.steps=12", "evaluate.limit=20", "novelty.limit=0.8")
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<pad>", "<s>")
 
 
@@ -93,3 +98,18 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, build_tokenizer: BuildT
 def encoder(tiny_model: Path) -> Encoder:
     """The tiny model's, with the template that a trained one is spoken to with."""
     return Encoder.load(tiny_model, "chatml")
+
+
+def environment() -> dict[str, str]:
+    """One thread, no hub."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
+
+
+@pytest.fixture(scope="session")
+def lamb_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a finished run; whoever changes it copies it first."""
+    directory = tmp_path_factory.mktemp("small") / "lamb"
+    command = [*MAIN, "run", *SMALL, "--dir", str(directory)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
+    assert ended.returncode == 0, ended.stderr
+    return directory

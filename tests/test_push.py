@@ -17,7 +17,6 @@ from isheep.errors import UserError
 from isheep.push import Wish, parcels, refuse_name
 from isheep.store.run import Run
 from tests.export.test_card import metadata
-from tests.workbench.conftest import lamb_run as lamb_run
 
 WALLED = """
 import socket, sys

@@ -13,7 +13,6 @@ from isheep.models import Models
 from isheep.recipe import locate
 from isheep.seeds import load_seeds
 from isheep.store.run import Run
-from tests.workbench.conftest import lamb_run as lamb_run
 
 LAST = 2
 """The iteration that is asked."""

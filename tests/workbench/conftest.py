@@ -1,11 +1,9 @@
-"""A small real run of lamb, made once, a run of made-up records, and the workbench itself as a process."""
+"""A run of made-up records, and the workbench itself as a process."""
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +13,7 @@ import pytest
 from isheep.recipe import load_recipe
 from isheep.records import Assessment, Instruction, Response, Selection
 from isheep.store.run import Run
-
-MAIN = [sys.executable, "-c", "from isheep.cli import main; main()"]
-SMALL = ("lamb", "iterations=2", "size=40", "train.steps=12", "evaluate.limit=20", "novelty.limit=0.8")
+from tests.conftest import MAIN, environment
 
 HOSTILE = '<img src=x onerror="window.acted=1"><script>window.acted=2</script>'
 MARKDOWN = (
@@ -25,21 +21,6 @@ MARKDOWN = (
 )
 
 MakeRun = Callable[..., Path]
-
-
-def environment() -> dict[str, str]:
-    """One thread, no hub."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
-
-
-@pytest.fixture(scope="session")
-def lamb_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a finished run; whoever changes it copies it first."""
-    directory = tmp_path_factory.mktemp("workbench") / "lamb"
-    command = [*MAIN, "run", *SMALL, "--dir", str(directory)]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
-    assert ended.returncode == 0, ended.stderr
-    return directory
 
 
 @contextmanager

@@ -16,7 +16,8 @@ import pytest
 
 from isheep.guard import HEADER, LOOPBACK
 from isheep.workbench.server import _names
-from tests.workbench.conftest import MAIN, MakeRun, environment, instruction, workbench
+from tests.conftest import MAIN, environment
+from tests.workbench.conftest import MakeRun, instruction, workbench
 
 Answer = tuple[int, dict[str, str], str]
 
