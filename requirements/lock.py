@@ -32,7 +32,7 @@ a lock of its own: of two files of one version pip takes the one whose hash an i
 
 HEAD = "# What `make` installs ({}), with the hashes of every file that may be it. Written by `make lock`.\n"
 
-PYTHONS = ("py3", "py2.py3", "cp311", "cp312", "cp313")
+PYTHONS = ("py3", "py2.py3", "py311", "py312", "py313", "cp311", "cp312", "cp313")
 """Interpreters; wheels for the stable interface are for older ones, too."""
 MACHINES = ("x86_64", "aarch64")
 
