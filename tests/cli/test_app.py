@@ -86,9 +86,10 @@ def test_what_the_package_offers_is_there_and_nothing_else() -> None:
 def test_a_shell_completes_commands_options_recipes_and_settings(
     words: str, offered: list[str], tmp_path: Path
 ) -> None:
-    """By the script that `--show-completion` prints, in a real bash."""
+    """By the script that `--show-completion` prints in a real bash, which it finds among its parents."""
     script = tmp_path / "completion.sh"
-    script.write_text(command("--show-completion", "bash").stdout)
+    printed = ["-c", f"{ISHEEP} --show-completion > {script}; true"]
+    subprocess.run([str(BASH), *printed], check=True, env=quiet())
     asked = f"COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); _isheep_completion {ISHEEP}"
     lines = f'source {script}; {asked}; printf "%s\\n" "${{COMPREPLY[@]}}"'
     told = subprocess.run([str(BASH), "-c", lines], capture_output=True, text=True, check=True, env=quiet())

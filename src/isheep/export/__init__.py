@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 
 from isheep.errors import UserError
+from isheep.recipe.refusals import nearest
 from isheep.store.run import Run
 
 
@@ -61,7 +62,8 @@ def export(run: Run, to: Path, kind: str | None = None, wanted: Wanted = Wanted(
     if named not in KINDS:
         *others, last = KINDS
         what = f"there is no export to `{to.suffix}`." if kind is None else f"there is no export as `{kind}`."
-        raise UserError(str(to) if kind is None else "--as", what, f"Give --as {', '.join(others)} or {last}.")
+        mend = nearest(named, KINDS) or f"Give --as {', '.join(others)} or {last}."
+        raise UserError(str(to) if kind is None else "--as", what, mend)
     if to.resolve().is_relative_to(run.directory.resolve()):
         raise UserError(str(to), "lies in the directory of the run, whose files are its own.", "Give a path elsewhere.")
     exporter: Exporter = getattr(import_module(KINDS[named]), f"export_{named}")
