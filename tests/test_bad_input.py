@@ -15,7 +15,9 @@ from tests.bad_input.table import CASES, PAGE, page
 def test_bad_input(case: Case, tmp_path: Path) -> None:
     if case.absent and find_spec(case.absent):
         pytest.skip(f"{case.absent} is installed here")
-    said = ask(case, tmp_path)
+    folder = tmp_path / "here"  # with nothing beside it that could have been meant
+    folder.mkdir()
+    said = ask(case, folder)
     assert matches(case.says, said.message), said.message
     assert said.code == case.code
     assert "Traceback" not in said.errors + said.output

@@ -340,7 +340,7 @@ CASES = [
         "ui-no-run",
         "a workbench over what is no run",
         "ui DIR/run DIR",
-        "DIR: is not a run (it has no recipe.yaml). Give the --dir of `isheep run`.",
+        "DIR: is not a run (it has no recipe.yaml). Give a run in it, such as DIR/run.",
         (begun(),),
     ),
     Case(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -113,3 +115,26 @@ def test_a_run_at_a_url_goes_on_on_another_machine(server: Server, tmp_path: Pat
     assert not list(two.cache.rglob("*.safetensors"))
     measured = two.isheep("eval", URL, "--benchmarks", "lamb", "--limit", "2", "--iterations", "1", "--json")
     assert json.loads(measured.stdout).keys() == {"iteration-1"}
+
+
+def test_a_document_reads_whole_while_it_is_written_again(server: Server) -> None:
+    remote, contents = Remote("s3://runs/busy"), (b"a" * 1000, b"b" * 3000)
+    remote.write("empty", b"")
+    assert remote.read("empty", 3000) == b""
+    remote.write("document", contents[0])
+    over = threading.Event()
+
+    def write() -> None:
+        for content in cycle(contents):
+            if over.is_set():
+                return
+            Remote("s3://runs/busy").write("document", content)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        found = {remote.read("document", 3000) for _ in range(200)}
+    finally:
+        over.set()
+        writer.join()
+    assert found <= set(contents)

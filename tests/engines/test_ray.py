@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from isheep import drain
 from isheep.encoder import Encoder
 from isheep.engines import Completion, Request, open_engine
 from isheep.engines.ray import RayEngine, _Handed
-from isheep.engines.ray_cluster import Share
+from isheep.engines.ray_cluster import Share, connect
 from isheep.engines.ray_worker import Task
 from isheep.errors import StageError, UserError
 from isheep.recipe import Recipe, load_recipe
@@ -144,8 +145,12 @@ def test_model_that_does_not_load_is_the_users_message(recipe: Recipe, encoder: 
         open_engine(recipe.model_copy(update={"model": model}), encoder)
 
 
-def test_a_run_still_drains_at_sigterm(engine: RayEngine) -> None:
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, "Ray would have put its own handler there"
+def test_a_run_still_drains_at_sigterm() -> None:
+    ray.shutdown()
+    with drain.on_signals():
+        ours = signal.getsignal(signal.SIGTERM)
+        connect(None)
+        assert signal.getsignal(signal.SIGTERM) is ours, "Ray would have put its own handler there"
 
 
 @pytest.mark.parametrize(

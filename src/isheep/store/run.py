@@ -354,8 +354,8 @@ def _meant(directory: Path) -> str:
     inside, beside = (sorted(place.glob(f"*/{RECIPE}")) for place in (directory, directory.parent))
     if inside:
         return f"Give a run in it, such as {inside[0].parent}."
-    near = get_close_matches(str(directory), [str(file.parent) for file in beside], n=1)
-    return f"Did you mean {near[0]}?" if near else "Give the --dir of `isheep run`."
+    near = get_close_matches(directory.name, [file.parent.name for file in beside], n=1)
+    return f"Did you mean {directory.with_name(near[0])}?" if near else "Give the --dir of `isheep run`."
 
 
 def refuse_foreign(directory: Path) -> None:

@@ -17,8 +17,11 @@ from isheep.workbench.catalog import PAGE, SORTS, STAGES, Query, Range, Row
 from isheep.workbench.opened import Opened
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-# What is chosen while the answer to an earlier choice is under way counts; by default it would be passed over.
+# What is chosen while the answer to an earlier choice is under way counts; by default it would be passed over. Answers
+# of one part of the page come in the order in which they were asked for: the same `concurrency_id`, one at a time.
 LATEST: dict[str, Any] = {**QUIET, "trigger_mode": "always_last"}
+LIST: dict[str, Any] = {**LATEST, "concurrency_id": "list"}
+LIFE: dict[str, Any] = {**LATEST, "concurrency_id": "life"}
 SHORT, LONGEST = 160, 1000
 """Characters of a text in the list, and of one that is searched for."""
 ALL = "all"
@@ -73,18 +76,22 @@ def records_tab(tab: gr.Tab, runs: Runs) -> None:
     def first(*values: Any) -> list[Any]:
         return _found(runs, 0, values)
 
-    for event in (tab.select, *(one.input for one in controls[:-1]), text.submit):
-        event(first, controls, outputs, **LATEST)
+    for event in (tab.select, *(one.input for one in controls[1:-1]), text.submit):
+        event(first, controls, outputs, **LIST)
     for button, step in ((before, -1), (after, 1)):
-        button.click(lambda page, *values, by=step: find(page, by, *values), [number, *controls], outputs, **LATEST)
+        button.click(lambda page, *values, by=step: find(page, by, *values), [number, *controls], outputs, **LIST)
+    saved, life = _life(runs, run, table)
     # So that the list shows the new mark.
-    _life(runs, run, table).then(lambda page, *values: find(page, 0, *values), [number, *controls], outputs, **QUIET)
+    saved.then(lambda page, *values: find(page, 0, *values), [number, *controls], outputs, **LIST)
+    # With the list of another run, in one answer, since what is chosen from it must not be cleared any more.
+    run.input(lambda *values: [*first(*values), *life.values()], controls, [*outputs, *life], **LIST)
 
 
-def _life(runs: Runs, run: Any, table: Any) -> Any:
+def _life(runs: Runs, run: Any, table: Any) -> tuple[Any, dict[Any, str]]:
     """What lies below the list: the chosen record on the left, its mark and the agreement of all marks on the right.
 
-    Returns the event of a mark that was saved.
+    Returns:
+        The event of a mark that was saved, and what shows a record with the values that show none.
     """
     with gr.Row():
         with gr.Column(scale=3, min_width=300):
@@ -135,11 +142,11 @@ def _life(runs: Runs, run: Any, table: Any) -> Any:
 
     outputs = [chosen, view, mark, note, told]
     # The prompts come behind: to build them again the tokenizer is read, which takes its time once.
-    for shown in (table.select(choose, run, outputs, **LATEST), chosen.submit(show, [run, chosen], outputs, **LATEST)):
+    for shown in (table.select(choose, run, outputs, **LIFE), chosen.submit(show, [run, chosen], outputs, **LIFE)):
         shown.then(built, [run, chosen], prompts, **QUIET)
-    run.input(lambda: ["", "", "none", "", "", "", ""], None, [*outputs, agreement, prompts], **LATEST)
-    count.click(compared, run, agreement, **LATEST)
-    return save.click(keep, [run, chosen, mark, note], [*outputs, agreement], **QUIET)
+    count.click(compared, run, agreement, **LIFE)
+    saved = save.click(keep, [run, chosen, mark, note], [*outputs, agreement], **{**QUIET, "concurrency_id": "life"})
+    return saved, {**dict.fromkeys([*outputs, agreement, prompts], ""), mark: "none"}
 
 
 def _found(runs: Runs, page: int, values: tuple[Any, ...]) -> list[Any]:
