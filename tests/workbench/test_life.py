@@ -11,7 +11,7 @@ import pytest
 from isheep.models import Models
 from isheep.prompts import Prompt
 from isheep.recipe import locate
-from isheep.records import Assessment, Response, Selection
+from isheep.records import Alternative, Assessment, Response, Selection
 from isheep.seeds import load_seeds
 from isheep.stages.respond import _requests
 from isheep.stages.shots import gather_shots
@@ -174,6 +174,26 @@ def test_the_life_of_a_real_record_has_all_of_it(opened: Opened) -> None:
     assert record.instruction.rouge_id is not None
     assert record.instruction.rouge_id in nearest.note
     assert nearest.text
+
+
+def test_further_responses_stand_beside_the_first(make_run: MakeRun) -> None:
+    made = [instruction(n, "Name a bird.") for n in range(2)]
+    answers = [Response(one.id, "owl", "stop", 1) for one in made]
+    scores = [Assessment(one.id, 9.0, 9.0, "9", "9", "base") for one in made]
+    chosen = [Selection(made[0].id, True), Selection(made[1].id, False, "threshold", "too low")]
+    drawn = [
+        Alternative("i0000", 1, HOSTILE, "stop", 1, None, None, 3.25, None),
+        Alternative("i0000", 2, "no", "length", 9, "unfinished", "cut"),
+    ]
+    one = Opened("made", make_run(made, answers, scores, chosen))
+    assert "Further responses" not in views.record(one, "i0000")
+    with Run.create_or_resume(one.directory, one.run.recipe) as run:
+        run.iteration(1).table("alternatives").append(drawn)
+    (block,) = [block for block in life(one, "i0000") or [] if block.title == "Further responses"]
+    assert block.head == ("draw", "quality", "following", "response")
+    assert block.rows == [("1", "3.25", "-", HOSTILE), ("2", "-", "-", "no (dropped by unfinished: cut)")]
+    assert "<img" not in views.record(one, "i0000")
+    assert "Further responses" not in views.record(one, "i0001")
 
 
 def test_texts_of_a_record_act_nowhere(make_run: MakeRun) -> None:

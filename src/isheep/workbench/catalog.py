@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from isheep.records import SCHEMAS, TABLES
+from isheep.records import SCHEMAS, TABLES, Alternative
 from isheep.store.joined import Joined
 from isheep.store.marks import Mark
 from isheep.store.plan import TABLES_OF_PAIRS
@@ -173,6 +173,12 @@ class Catalog:
             found.append(record(**whole.slice(place, 1).to_pylist()[0]) if place >= 0 else None)
         instruction, *others = found
         return None if instruction is None else Joined(instruction, *others)
+
+    def alternatives(self, record: Joined) -> list[Alternative]:
+        """The further responses to its instruction, in the order in which they were drawn."""
+        table = self._run.iteration(record.instruction.iteration).table("alternatives")
+        whole = table.arrow(*SCHEMAS[Alternative].names)
+        return [Alternative(**row) for row in whole.filter(pc.equal(whole["id"], record.instruction.id)).to_pylist()]
 
     def _load(self) -> tuple[list[_Loaded], pa.Table]:
         """The iterations in their order, and their short columns as one table with the place of each row in it."""

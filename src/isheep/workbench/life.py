@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from isheep.intervals import UNKNOWN
-from isheep.records import Assessment
+from isheep.records import Alternative, Assessment
 from isheep.store.joined import Joined
 from isheep.workbench.opened import Opened
 from isheep.workbench.rebuilt import Task, distribution
@@ -46,6 +46,8 @@ def life(one: Opened, id_: str) -> list[Block] | None:
     blocks.append(_response(record))
     if record.assessment is not None:
         blocks += _scores(record.assessment, one.run.recipe.assess.questions)
+    if record.kept and (drawn := one.catalog.alternatives(record)):
+        blocks.append(_alternatives(drawn, one.run.recipe.assess.questions))
     said = [(verdict.of, verdict.said, verdict.why) for verdict in verdicts(one.run, record)]
     blocks.append(Block("Rules and filters", head=("", "verdict", "why"), rows=said))
     if record.selection is not None and record.selection.figures:
@@ -101,6 +103,19 @@ def _scores(assessment: Assessment, questions: Sequence[str]) -> list[Block]:
         else:
             blocks.append(Block(title, note if raw is None else f"{note}, which wrote:", raw))
     return blocks
+
+
+def _alternatives(drawn: Sequence[Alternative], questions: Sequence[str]) -> Block:
+    rows = [
+        (
+            str(one.draw),
+            *(UNKNOWN if (score := getattr(one, name)) is None else f"{score:.3g}" for name in questions),
+            f"{one.response} (dropped by {one.dropped_by}: {one.reason})" if one.dropped_by else one.response,
+        )
+        for one in drawn
+    ]
+    note = "Drawn for preferences; no training of the run reads them."
+    return Block("Further responses", note, head=("draw", *questions, "response"), rows=rows)
 
 
 def _nearest(record: Joined, tasks: dict[str, Task]) -> Block:
