@@ -73,6 +73,12 @@ def test_what_was_told_on_the_way(ended: tuple[Run, list[str]]) -> None:
     assert ended[1] == ["running"] * 3 + ["finished"]
 
 
+def test_of_a_run_that_has_ended_only_that_is_told(finished: Run) -> None:
+    told: list[str] = []
+    run(finished.recipe, finished.directory, after_iteration=lambda one: told.append(one.state()))
+    assert told == ["finished"]
+
+
 def test_a_run_is_read_by_its_directory(finished: Run) -> None:
     again = Run.read(str(finished.directory))
     assert (again.directory, again.recipe, again.state()) == (finished.directory, finished.recipe, "finished")

@@ -110,8 +110,8 @@ def align(run: Run, after_iteration: Callable[[Run], object]) -> None:
         do(evaluate, base, recipe, models.base)
         refuse_unmeasured(status(run)["iterations"], recipe)
         do(embed, base, seeds, recipe, models.base)
-        base.close()
-        after_iteration(run)
+        if base.close():
+            after_iteration(run)
         for number in range(1, recipe.iterations + 1):
             iteration = run.iteration(number)
             earlier = [run.iteration(past) for past in range(1, number)]
@@ -131,8 +131,8 @@ def align(run: Run, after_iteration: Callable[[Run], object]) -> None:
             # Not `model`: what is trained begins with the base again, but under the setting `one_last`.
             do(train, iteration, earlier, recipe, models.encoder)
             do(evaluate, iteration, recipe, models.out_of(iteration))
-            iteration.close()
-            after_iteration(run)
+            if iteration.close():
+                after_iteration(run)
             rows = status(run)["iterations"]
             if stop := stop_after(rows[: number + 1], recipe):
                 break

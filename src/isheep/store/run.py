@@ -167,10 +167,16 @@ class Iteration:
         """Whether every stage of the iteration has ended."""
         return (self.path / DONE).is_file()
 
-    def close(self) -> None:
-        """Writes done.json, after everything else; once, so that it keeps the time at which the iteration ended."""
-        if not self.is_done:
-            self.write_json(DONE, {"iteration": self.number, "ended": now()})
+    def close(self) -> bool:
+        """Writes done.json, after everything else; once, so that it keeps the time at which the iteration ended.
+
+        Returns:
+            Whether it ended just now.
+        """
+        if self.is_done:
+            return False
+        self.write_json(DONE, {"iteration": self.number, "ended": now()})
+        return True
 
     def _must_own(self) -> None:
         if not self._writable:
