@@ -22,8 +22,8 @@ test: .venv/installed-test lint
 
 # vLLM in an environment of its own: every engine against one contract, and whole runs of lamb on it.
 test-vllm: .venv-vllm/installed
-	.venv-vllm/bin/pytest tests/engines/test_contract.py tests/engines/test_vllm.py tests/cli/test_vllm.py \
-	    tests/export/test_vllm.py
+	.venv-vllm/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/engines/test_contract.py \
+	    tests/cli/test_vllm.py tests/engines/test_vllm.py tests/export/test_vllm.py
 
 # evalplus in an environment of its own, and the sandbox's walls; with ISHEEP_CODE=all every canonical solution of
 # HumanEval+ and MBPP+, which takes a quarter of an hour.
